@@ -1,0 +1,1 @@
+"""What it means: typed scores from what is known at one moment."""

@@ -1,0 +1,1 @@
+"""What is known: candles and other series, where they came from, and how complete they are."""

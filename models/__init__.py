@@ -1,0 +1,1 @@
+"""What it may become: forecasters, their validation and their shelf (built with the issue on models)."""
