@@ -1,0 +1,130 @@
+"""The detectors of module J that need no fit: from returns and volume to past-only tail probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.methods.cauchy import cauchy_p, cauchy_terms
+from analysis.methods.cusum import cusum
+from analysis.methods.shifts import cumulative_deviation, mean_and_spread_shift, shape_change
+from analysis.methods.spectral_residual import spectral_residual
+from analysis.methods.tail_rank import tail_probability
+from analysis.methods.winsor import surprise
+from analysis.scaling import surprisal
+
+TAIL_BARS = 960  # W of TP
+TAIL_MINIMUM_BARS = 500
+REACH_BARS = 324  # the longest window of a statistic: 24 + 300 bars of the cumulative deviation
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the detectors read, shape (n_bars,) each.
+
+    `log_return` is NaN at the first bar of a gap-free segment, `log_volume` where nothing was traded or no volume is known
+    (a bar without trades is absent, not infinitely quiet), `restart` True at the first bar of each segment.
+    """
+
+    log_return: np.ndarray
+    log_volume: np.ndarray
+    restart: np.ndarray
+
+    def stacked(self) -> np.ndarray:
+        """Three rows of numbers: the content a fit is cached by."""
+        return np.stack((self.log_return, self.log_volume, self.restart.astype(float)))
+
+    @staticmethod
+    def of(stacked: np.ndarray) -> Inputs:
+        return Inputs(stacked[0], stacked[1], stacked[2] > 0)
+
+    def slice(self, first: int, last: int) -> Inputs:
+        """Rows first..last-1 as a series of its own: its first return is unknown, so that the slice alone decides."""
+        r = self.log_return[first:last].copy()
+        restart = self.restart[first:last].copy()
+        r[:1], restart[:1] = np.nan, True
+        return Inputs(r, self.log_volume[first:last], restart)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the detectors found, per detector: the statistic shown and its tail probability, shape (n_bars,) each."""
+
+    statistic: Mapping[str, np.ndarray]
+    p: Mapping[str, np.ndarray]
+    features: np.ndarray  # columns of FEATURES, for the forest
+    single: Mapping[str, np.ndarray]  # every p before several were joined to one detector's
+
+
+FEATURES = ("abs_z_return", "log_volatility_ratio", "abs_z_volume", "cum_dev")
+
+
+def _joined(*several: np.ndarray) -> np.ndarray:
+    """`min(1, m min p)` over the m probabilities present in each bar (Bonferroni); NaN where none is."""
+    stack = np.stack(several)
+    present = np.isfinite(stack).sum(axis=0)
+    least = np.where(np.isfinite(stack), stack, np.inf).min(axis=0)
+    return np.where(present > 0, np.minimum(1.0, present * least), np.nan)
+
+
+def features_of(inputs: Inputs, *, last: int | None = None) -> np.ndarray:
+    """Inputs of the isolation forest, shape (n_bars, 4): |z of return|, ln(sd20/sd200), |z of ln volume|, cumulative deviation."""
+    z = surprise(inputs.log_return, inputs.restart, centred=False)
+    volume = surprise(inputs.log_volume, inputs.restart, centred=True)
+    ratio = mean_and_spread_shift(inputs.log_return, last=last)[2]
+    return np.stack((np.abs(z), ratio, np.abs(volume), cumulative_deviation(inputs.log_return, last=last)), axis=1)
+
+
+def detect(inputs: Inputs, *, last: int | None = None) -> Evidence:
+    """Every detector over the newest `last` bars.
+
+    Recursive statistics run from the start of the series, windows only where needed; the newest rows are the same for any
+    `last`. The detectors: `zscore` |z| of return and of ln volume against winsorised EWMA .94; `mean_std` 20 against 200 bars;
+    `skew_kurt` 100 bars against those before; `cum_dev` the last day against 300 bars before; `cusum` Page's charts on z and
+    z^2; `spectral` spectral residual of returns. p by TP, W=960, at least 500.
+    """
+    r, restart = inputs.log_return, inputs.restart
+    reach = None if last is None else last + TAIL_BARS
+    z = surprise(r, restart, centred=False)
+    volume = surprise(inputs.log_volume, restart, centred=True)
+    mean_shift, spread_shift, ratio = mean_and_spread_shift(r, last=reach)
+    skew, kurt = shape_change(r, last=reach)
+    deviation = cumulative_deviation(r, last=reach)
+    chart = cusum(z, restart)
+    saliency = spectral_residual(r, last=reach)
+
+    def tail(x: np.ndarray) -> np.ndarray:
+        return tail_probability(x, window=TAIL_BARS, minimum=TAIL_MINIMUM_BARS, last=last)
+
+    single = {
+        "z_return": tail(np.abs(z)), "z_volume": tail(np.abs(volume)), "mean_shift": tail(mean_shift),
+        "spread_shift": tail(spread_shift), "skew_change": tail(skew), "kurtosis_change": tail(kurt),
+        "cum_dev": tail(deviation), "cusum": tail(chart), "spectral": tail(saliency),
+    }
+    # Without a return there is no bar to judge; volume alone would speak for a detector of returns.
+    either = np.where(np.isfinite(single["z_return"]), _joined(single["z_return"], single["z_volume"]), np.nan)
+    p = {
+        "zscore": either,
+        "mean_std": np.minimum(1.0, 2.0 * np.minimum(single["mean_shift"], single["spread_shift"])),
+        "skew_kurt": np.minimum(1.0, 2.0 * np.minimum(single["skew_change"], single["kurtosis_change"])),
+        "cum_dev": single["cum_dev"], "cusum": single["cusum"], "spectral": single["spectral"],
+    }
+    statistic = {
+        "zscore": np.abs(z), "mean_std": np.fmax(mean_shift, spread_shift), "skew_kurt": np.fmax(skew, kurt),
+        "cum_dev": deviation, "cusum": chart, "spectral": saliency,
+    }
+    features = np.stack((np.abs(z), ratio, np.abs(volume), deviation), axis=1)
+    return Evidence(statistic, p, features, single)
+
+
+def combined_score(p: Mapping[str, np.ndarray], weights: Mapping[str, float], needed: float) -> np.ndarray:
+    """Score 0..1 of the Cauchy combination of the detectors present; NaN below the weight `needed`."""
+    total, present = np.zeros(len(next(iter(p.values())))), np.zeros(len(next(iter(p.values()))))
+    for name, values in p.items():
+        known = np.isfinite(values)
+        total += np.where(known, weights[name] * cauchy_terms(np.where(known, values, 0.5)), 0.0)
+        present += np.where(known, weights[name], 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(present >= needed, surprisal(cauchy_p(total / present)), np.nan)

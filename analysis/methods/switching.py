@@ -1,0 +1,146 @@
+"""Two volatility regimes that switch like a Markov chain: the filtered probability of being in the wild one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.fits import FitCache
+from analysis.methods.schedule import fit_days, quietly
+from analysis.report import Status
+from data.frames import Candles
+from data.kernel import kernel
+
+METHOD = "markov-variance/1"  # change it whenever the meaning of a stored fit changes
+MAX_ITERATIONS = 200
+LEAST_RATIO = 1.3  # of the two standard deviations; closer ones are one regime, cut at random
+
+
+@dataclass(frozen=True)
+class Switching:
+    """Probability of the high-variance state at the newest bars; arrays of shape (bars,).
+
+    `probability` is filtered: it knows returns up to its bar. `status` OK, WARMUP, MISSING (the fit does not find two regimes)
+    or DEGENERATE; `parameters` those in force at the newest bar, empty when none; `note` words about the newest bar.
+    """
+
+    probability: np.ndarray
+    status: np.ndarray
+    parameters: dict[str, float]
+    note: str = ""
+
+
+def fit_switching(returns: np.ndarray) -> dict[str, float | str]:
+    """Maximum likelihood of `r_t ~ N(mu, sd_s^2)`, s a two-state Markov chain; states sorted by variance after the fit.
+
+    Parameters
+    ----------
+    returns : ndarray of shape (n,)
+        Log returns in percent, no NaN; divided by their sd for the optimiser, given back in percent.
+
+    Returns
+    -------
+    dict
+        mu, sd_low, sd_high (percent), stay_low, stay_high (probability to stay), and `reason`: empty, or in words why there
+        are not two regimes (no convergence, sd ratio below 1.3, a state that is never visited).
+
+    References
+    ----------
+    Hamilton (1989), "A New Approach to the Economic Analysis of Nonstationary Time Series".
+    """
+    nothing = {"mu": 0.0, "sd_low": 0.0, "sd_high": 0.0, "stay_low": 0.0, "stay_high": 0.0}
+    scale = float(np.std(returns))
+    if not scale > 0:
+        return {**nothing, "reason": "all returns are equal"}
+    from statsmodels.tsa.regime_switching.markov_regression import MarkovRegression
+
+    model = MarkovRegression(returns / scale, 2, trend="c", switching_trend=False, switching_variance=True)
+    try:
+        with quietly():
+            result = model.fit(disp=False, maxiter=MAX_ITERATIONS, cov_type="none")
+    except (ValueError, RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
+        return {**nothing, "reason": f"the optimiser failed: {error}"}
+    named = dict(zip(model.param_names, np.asarray(result.params, float).tolist(), strict=True))
+    sd = [float(np.sqrt(max(0.0, named[f"sigma2[{s}]"]))) * scale for s in (0, 1)]
+    stay = [named["p[0->0]"], 1.0 - named["p[1->0]"]]
+    low, high = (0, 1) if sd[0] <= sd[1] else (1, 0)
+    found = {"mu": named["const"] * scale, "sd_low": sd[low], "sd_high": sd[high], "stay_low": stay[low], "stay_high": stay[high]}
+    reason = ""
+    if not np.isfinite(list(found.values())).all():
+        return {**nothing, "reason": "parameters are not finite"}
+    if not result.mle_retvals.get("converged", False):
+        reason = "the fit did not converge"
+    elif not sd[low] > 0 or sd[high] / sd[low] < LEAST_RATIO:
+        reason = f"one regime: the two standard deviations differ by a factor of {sd[high] / max(sd[low], 1e-300):.2f} (1.3 needed)"
+    elif not (0.0 < stay[low] < 1.0 and 0.0 < stay[high] < 1.0):
+        reason = "one of the states is never left or never entered"
+    return {**found, "reason": reason}
+
+
+@kernel
+def filter_probability(density_low, density_high, stay_low, stay_high, start_high):
+    """Hamilton's filter: probability of the high state at each row, after seeing that row's densities."""
+    n = len(density_low)
+    out = np.empty(n)
+    high = start_high
+    for t in range(n):
+        if t > 0:
+            high = high * stay_high + (1.0 - high) * (1.0 - stay_low)
+        a = high * density_high[t]
+        b = (1.0 - high) * density_low[t]
+        if a + b > 0.0:
+            high = a / (a + b)
+        out[t] = high
+    return out
+
+
+@filter_probability.warm_with
+def _example():
+    return np.ones(8), np.ones(8), 0.99, 0.97, 0.25
+
+
+def high_probability(returns: np.ndarray, parameters: dict[str, float]) -> np.ndarray:
+    """Filtered probability of the high state at every return (percent) under frozen parameters.
+
+    Starts from the chain's long-run share, as statsmodels does, and equals its `filtered_marginal_probabilities` in sample.
+    """
+    low, high = parameters["sd_low"], parameters["sd_high"]
+    apart = (returns - parameters["mu"]) ** 2
+    log_low, log_high = -0.5 * apart / low**2 - np.log(low), -0.5 * apart / high**2 - np.log(high)
+    top = np.maximum(log_low, log_high)  # only the ratio matters; without this a 40-sigma bar has density 0 in both states
+    leave_low, leave_high = 1.0 - parameters["stay_low"], 1.0 - parameters["stay_high"]
+    start = leave_low / (leave_low + leave_high)
+    return filter_probability(np.exp(log_low - top), np.exp(log_high - top), parameters["stay_low"], parameters["stay_high"], start)
+
+
+def regime_probability(candles: Candles, *, bars: int = 1, fits: FitCache | None = None) -> Switching:
+    """Probability of the high-volatility state at the newest `bars` bars: parameters of the last 00:00 UTC, filtered to the bar.
+
+    Fitted on the last 1500 returns (at least 500) of the gap-free segment before the day. Filtered probabilities only:
+    smoothed ones know the future and differ by up to 0.81. One fit a UTC day; the value at a bar does not depend on `bars`.
+    """
+    cache = fits if fits is not None else FitCache()
+    n = len(candles)
+    bars = min(bars, n)
+    probability = np.full(n, np.nan)
+    status = np.full(n, Status.WARMUP, np.int8)
+    percent = 100.0 * candles.log_return
+    parameters: dict[str, float] = {}
+    note = ""
+    for day in fit_days(candles, bars):
+        parameters, note = {}, ""
+        if day.missing:
+            note = f"needs {day.missing} more bars without a gap before 00:00 UTC"
+            continue
+        found = cache.get(METHOD, percent[day.window], fit_switching)
+        note = str(found["reason"])
+        if note:
+            status[day.rows] = Status.DEGENERATE if note == "all returns are equal" else Status.MISSING
+            continue
+        parameters = {name: float(found[name]) for name in ("mu", "sd_low", "sd_high", "stay_low", "stay_high")}
+        path = high_probability(percent[day.path], parameters)
+        probability[day.rows] = path[-(day.rows.stop - day.rows.start):]
+        status[day.rows] = Status.OK
+    newest = slice(n - bars, n)
+    return Switching(probability[newest], status[newest], parameters, note)

@@ -1,0 +1,244 @@
+"""The command line: one command per verb, each a line or two over the facade.
+
+`--json` prints one JSON document on stdout and nothing else. Exit codes: 0 fine, 2 bad input or usage, 3 damaged state, 4
+another process holds the lock, 1 anything else; then one line `error: ...` on stderr, never a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from data.errors import InputError, SextantError
+
+if TYPE_CHECKING:
+    from core.sextant import Sextant
+
+Run = Callable[["Sextant", argparse.Namespace], tuple[dict[str, Any], str]]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One verb on the command line: what `--help` says of it, its arguments, and what it prints (document, text)."""
+
+    name: str
+    help: str
+    example: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Run
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are one line, with a hint."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see python -m core {self.prog.split()[-1] if ' ' in self.prog else ''} --help".replace("  ", " "))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code."""
+    try:
+        return _run(list(arguments))
+    except SextantError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("stopped by the user", 1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last stop before a user: a code instead of a traceback
+        from core.logbook import unexpected
+
+        return _fail(f"something failed ({unexpected(error)}): {type(error).__name__}; details are in the log", 1)
+
+
+def _fail(words: str, code: int) -> int:
+    from core.logbook import mask
+
+    print("error: " + mask(" ".join(words.split())), file=sys.stderr)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    commands = command_table()
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview(commands))
+        return 0 if arguments else 2
+    word, rest = arguments[0], arguments[1:]
+    if word not in commands:
+        near = difflib.get_close_matches(word, commands, n=1)
+        raise InputError(f"unknown command {word[:30]!r}{f'; did you mean {near[0]}?' if near else ''}; see python -m core --help")
+    command = commands[word]
+    parser = _Parser(prog=f"python -m core {word}", description=command.help, epilog=f"example: {command.example}",
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    command.arguments(parser)
+    options = parser.parse_args(rest)
+
+    from core.wiring import build
+
+    document, text = command.run(build(), options)
+    print(json.dumps(document, allow_nan=False, ensure_ascii=False) if options.json else text)
+    return int(document.get("exit", 0)) if isinstance(document.get("exit"), int) else 0
+
+
+def _overview(commands: dict[str, Command]) -> str:
+    unique = {c.name: c for c in commands.values()}
+    rows = "\n".join(f"  {c.name:<12}{c.help}" for c in unique.values())
+    return ("usage: python -m core COMMAND [--json] ...\n\n" + rows
+            + "\n\nA command's own help: python -m core COMMAND --help\nTimes are ISO 8601 UTC; SEXTANT_HOME names the folder of all state.")
+
+
+# -- arguments ------------------------------------------------------------------------------------------------------
+
+
+def _series(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("symbol", help="e.g. BTCUSDT")
+    parser.add_argument("--interval", default="1h", help="1m 5m 15m 1h 4h 1d ... (default 1h)")
+    parser.add_argument("--market", default="spot", help="spot or perp (default spot)")
+
+
+def _series_at(parser: argparse.ArgumentParser) -> None:
+    _series(parser)
+    parser.add_argument("--at", metavar="TIME", help="what was known at this time, e.g. 2024-03-01T00:00:00Z (default: now)")
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="archive zips or CSV, files or folders, in any order")
+    parser.add_argument("--symbol", help="where the file name does not say it")
+    parser.add_argument("--interval", help="where the file name does not say it")
+    parser.add_argument("--market", help="spot or perp, where the path does not say it")
+
+
+def _candle_arguments(parser: argparse.ArgumentParser) -> None:
+    _series(parser)
+    parser.add_argument("--start", metavar="TIME", help="first open_time, inclusive")
+    parser.add_argument("--end", metavar="TIME", help="last open_time, exclusive")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="write all of them to a CSV file")
+    parser.add_argument("--fill", default="leave", help="missing bars in the CSV: leave, drop, previous, linear; filled rows are flagged")
+
+
+def _lookahead_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cuts", type=int, default=200, help="how many times the future is cut off (default 200)")
+    parser.add_argument("--poisons", type=int, default=5, help="how many poisoned futures, 1 to 5 (default 5)")
+
+
+# -- commands -------------------------------------------------------------------------------------------------------
+
+
+def _import(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    show = None if options.json or not sys.stderr.isatty() else _progress
+    report = sextant.import_files(options.paths, symbol=options.symbol, interval=options.interval, market=options.market, progress=show)
+    return report.document(), report.text()
+
+
+def _progress(done: int, total: int, name: str) -> None:
+    sys.stderr.write(f"\r{done}/{total} {name[-60:]:<60}" + ("\n" if done >= total else ""))
+
+
+def _key(sextant: Sextant, options: argparse.Namespace) -> Any:
+    return sextant.key(options.symbol, options.interval, options.market)
+
+
+def _time(text: str | None) -> int | None:
+    from data.clock import parse_time
+
+    return None if text is None else parse_time(text)
+
+
+def _candles(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from data.clock import iso
+
+    key = _key(sextant, options)
+    found = sextant.candles(key, start_ms=_time(options.start), end_ms=_time(options.end))
+    frame = sextant.filled(found, options.fill)
+    if options.csv is not None:
+        frame.to_csv(options.csv, lineterminator="\n")
+    head = {"symbol": key.symbol, "market": str(key.market), "interval": str(key.interval), "provenance": found.provenance,
+            "bars": len(found), "file": str(options.csv) if options.csv else None}
+    shown = frame if options.json and options.csv is None else frame.tail(20)
+    rows = json.loads(shown.reset_index(drop=True).assign(open_time=[iso(int(t)) for t in shown.index.as_unit("ms").asi8])
+                      .to_json(orient="records", double_precision=15))
+    document = head | ({"candles": rows} if options.csv is None else {})
+    return document, f"{key}: {len(found)} candles, {found.provenance}\n{shown.to_string()}"
+
+
+def _gaps(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from data.clock import iso
+
+    key = _key(sextant, options)
+    rows = [{"start": iso(g.start), "end": iso(g.end), "bars": g.bars, "status": g.status} for g in sextant.gaps(key)]
+    document = {"symbol": key.symbol, "market": str(key.market), "interval": str(key.interval), "gaps": rows}
+    text = "\n".join(f"{r['start']} .. {r['end']}  {r['bars']} missing, {r['status']}" for r in rows)
+    return document, f"{key}: {len(rows)} gaps" + (f"\n{text}" if rows else "")
+
+
+def _scores(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    card = sextant.scores(_key(sextant, options), at_ms=_time(options.at))
+    lines = [f"{card.symbol} {card.interval} {card.market}  as of {card.document()['as_of']}  {card.provenance}"]
+    for r in card.reports:
+        value = "   -  " if r.score is None else f"{r.score:6.3f}"
+        lines.append(f"  {r.letter} {r.name:<28}{value}  coverage {r.coverage:4.0%}  {r.label or r.reason}")
+    return card.document(), "\n".join(lines)
+
+
+def _module(word: str) -> Run:
+    def run(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+        report = sextant.report(word, _key(sextant, options), at_ms=_time(options.at))
+        score = f"unknown: {report.reason}" if report.score is None else f"{report.score:.3f} {report.label}".strip()
+        lines = [f"{report.name} of {report.symbol} {report.interval}: {score}  (coverage {report.coverage:.0%}, {report.provenance})"]
+        lines += [f"  {p.title:<34}{'-' if p.value is None else f'{p.value:.5g}':>12} {p.unit:<10}"
+                  f"{'' if p.contribution is None else f'{p.contribution:+.4f}':>9}  {p.note or ('' if p.status == 'ok' else p.status)}"
+                  for p in report.parts]
+        return report.document(), "\n".join(lines)
+
+    return run
+
+
+def _doctor(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from core.doctor import examine
+
+    checks = examine(sextant)
+    worst = max((c.exit_code for c in checks), default=0)
+    text = "\n".join(f"{'ok  ' if c.ok else 'FAIL'} {c.name:<14}{c.words}" for c in checks)
+    return {"ok": worst == 0, "checks": [c.document() for c in checks], "exit": worst}, text
+
+
+def _lookahead(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from core.lookahead import check_everything
+
+    result = check_everything(sextant.modules, cuts=options.cuts, poisons=options.poisons,
+                              progress=None if options.json or not sys.stderr.isatty() else _progress)
+    return result.document() | {"exit": 0 if result.ok else 1}, result.text()
+
+
+def command_table() -> dict[str, Command]:
+    """Every word the command line understands. Modules bring their own words from the registry."""
+    from analysis.modules import MODULES
+
+    home = "python -m core"
+    fixed = [
+        Command("import", "read Binance archive zips or CSV into the store", f"{home} import ./data.binance.vision --json",
+                _import_arguments, _import),
+        Command("candles", "stored candles of a series", f"{home} candles BTCUSDT --interval 1h --start 2024-03-01 --csv btc.csv",
+                _candle_arguments, _candles),
+        Command("gaps", "missing candles of a series", f"{home} gaps BTCUSDT --interval 1h", _series, _gaps),
+        Command("scores", "all modules of a symbol", f"{home} scores BTCUSDT --interval 1h --at 2024-03-01T00:00:00Z --json",
+                _series_at, _scores),
+        Command("doctor", "is everything in order?", f"{home} doctor", lambda parser: None, _doctor),
+        Command("lookahead", "cut and poison the future of everything registered", f"{home} lookahead --cuts 20 --poisons 1",
+                _lookahead_arguments, _lookahead),
+    ]
+    table = {c.name: c for c in fixed}
+    for module in MODULES:
+        command = Command(module.commands[0], f"{module.letter}: {module.question}", f"{home} {module.commands[0]} BTCUSDT --interval 4h",
+                          _series_at, _module(module.letter))
+        for word in module.commands:
+            table[word] = command
+    return table

@@ -1,0 +1,145 @@
+"""The settings tree, and the only reader of the environment and of .env.
+
+Order: environment variables `SEXTANT_*`, then `.env`, then what was saved on the Settings page (`settings.json` in the home
+folder), then the defaults. A wrong value refuses the whole change and the old settings go on; an unknown name is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from data.errors import SettingsError, SextantError
+from data.market import Interval, Market, parse_symbol
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_WATCHLIST = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT",
+                     "DOGEUSDT", "AVAXUSDT", "LINKUSDT", "DOTUSDT", "LTCUSDT", "TRXUSDT")
+ELSEWHERE = {"SEXTANT_REAL_DATA", "SEXTANT_TEST_SEED"}  # read by the tests, not by the product
+SAVED = "settings.json"
+
+
+class Settings(BaseSettings):
+    """Everything a user can decide.
+
+    Attributes
+    ----------
+    home : folder of all state (candles, caches, logs); `SEXTANT_HOME`
+    watchlist : 1 to 100 symbols shown on the Overview
+    interval, market : what pages open with
+    world : `auto` shows real data if there is any, else the simulated exchange; `real` or `simulated` decide it
+    simulator_seed : another seed is another simulated world
+    threads : symbols scored at the same time, 1 to 16
+    owner_password : what allows changes on a public page; never shown
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SEXTANT_", env_file=".env", env_file_encoding="utf-8", extra="forbid",
+                                      frozen=True, validate_default=True)
+
+    home: Path = ROOT / "var"
+    watchlist: Annotated[tuple[str, ...], NoDecode, Field(min_length=1, max_length=100)] = DEFAULT_WATCHLIST
+    interval: Interval = Interval.H1
+    market: Market = Market.SPOT
+    world: Literal["auto", "real", "simulated"] = "auto"
+    simulator_seed: Annotated[int, Field(ge=0, le=2**31)] = 7
+    threads: Annotated[int, Field(ge=1, le=16)] = 2
+    owner_password: SecretStr | None = None
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("watchlist", mode="before")
+    @classmethod
+    def _symbols(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = json.loads(value) if value.lstrip().startswith("[") else [s for s in value.split(",") if s.strip()]
+        if not isinstance(value, list | tuple):
+            raise ValueError("expected symbols, separated by commas")
+        try:
+            return tuple(dict.fromkeys(parse_symbol(str(s)) for s in value))
+        except SextantError as error:
+            raise ValueError(str(error)) from None
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+                                   env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+                                   file_secret_settings: PydanticBaseSettingsSource) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, dotenv_settings, init_settings  # what was saved comes in as init values
+
+
+def load_settings(home: Path | None = None) -> Settings:
+    """The settings in force.
+
+    Raises
+    ------
+    SettingsError
+        With the name, the value and what is allowed; nothing is started on wrong settings.
+    """
+    _refuse_unknown_variables()
+    where = home or Path(os.environ.get("SEXTANT_HOME") or ROOT / "var").expanduser().resolve()
+    return _validated(_saved(where) | ({"home": where} if home else {}))
+
+
+def change_settings(current: Settings, changes: dict[str, Any]) -> Settings:
+    """Save changes and return the new settings; a single wrong value refuses them all and leaves the file as it was."""
+    saved = _saved(current.home) | changes
+    fresh = _validated(saved | {"home": current.home})
+    text = json.dumps({k: v for k, v in fresh.model_dump(mode="json").items() if k in saved and k not in ("home", "owner_password")})
+    current.home.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=current.home, prefix=".settings-")
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(name).replace(current.home / SAVED)
+    return fresh
+
+
+def _saved(home: Path) -> dict[str, Any]:
+    path = home / SAVED
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read as JSON ({error}); correct it or delete it to return to the defaults") from None
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path} should hold one JSON object, it holds a {type(document).__name__}; correct or delete it")
+    return document
+
+
+def _validated(values: dict[str, Any]) -> Settings:
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(e) for e in error.errors()[:3])) from None
+    except ValueError as error:
+        raise SettingsError(f"the settings cannot be read: {str(error)[:200]}") from None
+
+
+def _sentence(problem: Any) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else "settings"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}{_near(name)}"
+    got = "(hidden)" if "password" in name else repr(problem.get("input"))[:60]
+    return f"setting {name}: got {got}; {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _near(name: str) -> str:
+    close = difflib.get_close_matches(name, list(Settings.model_fields), n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(Settings.model_fields)}"
+
+
+def _refuse_unknown_variables() -> None:
+    for name in os.environ:
+        if name.startswith("SEXTANT_") and name not in ELSEWHERE and name[8:].lower() not in Settings.model_fields:
+            raise SettingsError(f"unknown environment variable {name}{_near(name[8:].lower())}")

@@ -1,0 +1,265 @@
+"""The facade: every verb of Sextant, each a few lines of delegation. Pages, commands and later faces call nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.fits import FitCache
+from analysis.module import ScoreModule, Timeline
+from analysis.report import ModuleReport
+from analysis.scorecard import Scorecard, needs_of, score_view
+from core.settings import Settings
+from data.clock import Clock, age_text, iso
+from data.errors import DataError, InputError, NoData
+from data.frames import Candles
+from data.market import DAY_MS, Interval, Market, SeriesKey, did_you_mean, parse_symbol
+from data.simulator.market import SimulatedExchange
+from data.store import CandleStore, Gap, SeriesSummary
+from data.view import CandleReader, MarketView, build_view
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from data.importer import ImportReport
+    from data.quality import QualityReport
+
+SCORECARDS_KEPT = 512
+
+
+class World(StrEnum):
+    """Real and simulated data live apart and are never shown together (decisions.md 1)."""
+
+    REAL = "real"
+    SIMULATED = "simulated"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the provenance chip says: where the shown data comes from and how old it is."""
+
+    world: World
+    provenance: str
+    newest_close_ms: int | None
+    age_ms: int | None
+    words: str
+    real_series: int
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """One line of the watchlist board. Without data `card` is None and `problem` says what to do."""
+
+    symbol: str
+    price: float | None
+    change_24h: float | None
+    closes: tuple[float, ...]
+    as_of_ms: int | None
+    card: Scorecard | None
+    problem: str = ""
+
+
+class Sextant:
+    """The workbench. Built by core/wiring.py; safe to share between threads."""
+
+    def __init__(self, *, settings: Settings, clock: Clock, store: CandleStore, simulator: SimulatedExchange,
+                 fits: FitCache, modules: tuple[ScoreModule, ...], world: World) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.modules = modules
+        self.world = world
+        self._store = store
+        self._simulator = simulator
+        self._fits = fits
+        self._cards: OrderedDict[tuple[Any, ...], Scorecard] = OrderedDict()
+        self._lock = threading.Lock()
+
+    # -- what is there ------------------------------------------------------------------------------------------
+
+    @property
+    def reader(self) -> CandleReader:
+        return self._store if self.world is World.REAL else self._simulator
+
+    def use_world(self, world: World) -> None:
+        """Switch on the user's word; never by itself."""
+        self.world = world
+
+    def status(self, key: SeriesKey | None = None) -> Status:
+        """Provenance and age of one series, or of the freshest of the world shown."""
+        real = self._store.keys()
+        keys = (key,) if key else tuple(k for k in self.reader.keys() if k.interval is self.settings.interval) or self.reader.keys()
+        closes = [c for k in keys if (c := self.reader.last_close_ms(k)) is not None]
+        newest = max(closes, default=None)
+        age = None if newest is None else max(0, self.clock.now_ms() - newest)
+        if newest is None:
+            return Status(self.world, "NO DATA", None, None, "nothing is stored yet", len(real))
+        source = self.reader.read(key or keys[0], newest - 3 * (key or keys[0]).interval.ms).provenance
+        words = f"data ends {iso(newest)[:10]}, {age_text(age or 0)} ago" if (age or 0) > 2 * DAY_MS else f"{age_text(age or 0)} old"
+        return Status(self.world, source, newest, age, words, len(real))
+
+    def symbols(self, market: Market = Market.SPOT) -> tuple[str, ...]:
+        """Every symbol of the shown world: the watchlist's first, in its order, then the rest."""
+        held = {k.symbol for k in self.reader.keys() if k.market is market}
+        watched = [s for s in self.settings.watchlist if s in held]
+        return tuple(watched + sorted(held - set(watched)))
+
+    def intervals(self, symbol: str, market: Market = Market.SPOT) -> tuple[Interval, ...]:
+        """The intervals a symbol can be read at, shortest first."""
+        return tuple(sorted((k.interval for k in self.reader.keys() if k.symbol == symbol and k.market is market), key=lambda i: i.ms))
+
+    def key(self, symbol: str, interval: str | Interval, market: str | Market = Market.SPOT) -> SeriesKey:
+        """The checked key of a series that exists in the shown world."""
+        wanted = SeriesKey(parse_symbol(symbol), Interval.parse(str(interval)), Market.parse(str(market)))
+        held = self.reader.keys()
+        if wanted in held:
+            return wanted
+        names = sorted({k.symbol for k in held})
+        if wanted.symbol not in names:
+            where = "the simulated exchange lists" if self.world is World.SIMULATED else "the store holds"
+            raise NoData(f"no data for {wanted.symbol}: {where} {', '.join(names[:12]) or 'nothing'}"
+                         f"{did_you_mean(wanted.symbol, names)}; import or back-fill it first")
+        there = ", ".join(f"{k.interval} {k.market}" for k in sorted(held) if k.symbol == wanted.symbol)
+        raise NoData(f"no {wanted.interval} {wanted.market} candles of {wanted.symbol}; there are: {there}")
+
+    def candles(self, key: SeriesKey, *, start_ms: int | None = None, end_ms: int | None = None, bars: int | None = None) -> Candles:
+        """Stored candles, start inclusive, end exclusive by open_time; or the newest `bars`."""
+        if start_ms is not None and end_ms is not None and end_ms <= start_ms:
+            raise InputError(f"the range ends before it starts: {iso(start_ms)} .. {iso(end_ms)}; swap --start and --end")
+        if bars is not None and start_ms is None and end_ms is None:
+            last = self.reader.last_close_ms(key)
+            found = self.reader.read(key, None if last is None else last - (bars * 2 + 2) * key.interval.ms)
+            return (found if len(found) >= bars else self.reader.read(key)).tail(bars)
+        found = self.reader.read(key, start_ms, end_ms)
+        return found if bars is None else found.tail(bars)
+
+    def gaps(self, key: SeriesKey) -> tuple[Gap, ...]:
+        """Every hole between the first and the last candle, and whether the exchange confirmed it."""
+        if self.world is World.REAL:
+            return tuple(self._store.gaps(key))
+        candles = self._simulator.read(key)
+        halts = set(candles.halts)
+        return tuple(Gap(a, b, n, "confirmed exchange gap" if (a, b) in halts else "not yet known") for a, b, n in candles.gaps())
+
+    def quality(self, key: SeriesKey) -> QualityReport:
+        """What is wrong with a series, finding by finding."""
+        from data.quality import examine
+
+        return examine(key, self.candles(key), gaps=self.gaps(key), reader=self.reader)
+
+    def holdings(self) -> tuple[SeriesSummary, ...]:
+        """What is on disk: a row a series."""
+        return tuple(self._store.summary())
+
+    def verify_store(self) -> tuple[str, ...]:
+        """Re-hash every stored part; what is damaged, in words."""
+        return tuple(str(d) for d in self._store.verify().damage)
+
+    def filled(self, candles: Candles, strategy: str) -> pd.DataFrame:
+        """A copy for export with missing bars filled by a named strategy; `filled` marks invented rows (decisions.md 6)."""
+        from data.cleaning import fill
+
+        return fill(candles, strategy)
+
+    # -- bringing data in ---------------------------------------------------------------------------------------
+
+    def import_files(self, paths: Iterable[Path], *, symbol: str | None = None, interval: str | None = None, market: str | None = None,
+                     progress: Callable[[int, int, str], None] | None = None) -> ImportReport:
+        """Archive zips or CSV, files or folders, any order, again without harm."""
+        from data.importer import import_paths
+
+        return import_paths(self._store, list(paths), **_named(symbol, interval, market), clock_ms=self.clock.now_ms(), progress=progress)
+
+    def import_upload(self, name: str, content: bytes, *, symbol: str | None = None, interval: str | None = None,
+                      market: str | None = None) -> ImportReport:
+        """One uploaded file."""
+        from data.importer import import_bytes
+
+        return import_bytes(self._store, name, content, **_named(symbol, interval, market), clock_ms=self.clock.now_ms())
+
+    # -- reading the market -------------------------------------------------------------------------------------
+
+    def view(self, key: SeriesKey, *, at_ms: int | None = None, modules: tuple[ScoreModule, ...] | None = None, more_bars: int = 0) -> MarketView:
+        """What is known of a symbol at a moment. `more_bars` lengthens the histories, for charts of the past."""
+        needs = needs_of(modules or self.modules)
+        if more_bars:
+            needs = tuple(replace(n, bars=n.bars + more_bars) if n.interval in (None, key.interval) else n for n in needs)
+        return build_view(self.reader, key.symbol, key.market, key.interval, needs, at_ms=at_ms, fits=self._fits)
+
+    def scores(self, key: SeriesKey, *, at_ms: int | None = None) -> Scorecard:
+        """All built modules for one symbol; without a time, right after its newest candle."""
+        version = (key, at_ms, self.world, self.reader.version(key), tuple(repr(m.config) for m in self.modules))
+        with self._lock:
+            if version in self._cards:
+                self._cards.move_to_end(version)
+                return self._cards[version]
+        card = score_view(self.view(key, at_ms=at_ms), self.modules)
+        with self._lock:
+            self._cards[version] = card
+            while len(self._cards) > SCORECARDS_KEPT:
+                self._cards.popitem(last=False)
+        return card
+
+    def module(self, word: str) -> ScoreModule:
+        """A module by letter, slug or command word."""
+        for module in self.modules:
+            if word in (module.letter, module.slug, *module.commands):
+                return module
+        known = ", ".join(f"{m.commands[0]} ({m.letter})" for m in self.modules)
+        raise InputError(f"no module is called {word[:20]!r}; there are: {known}")
+
+    def report(self, word: str, key: SeriesKey, *, at_ms: int | None = None) -> ModuleReport:
+        """One module for one symbol."""
+        module = self.module(word)
+        return score_view(self.view(key, at_ms=at_ms, modules=(module,)), (module,)).reports[0]
+
+    def timeline(self, word: str, key: SeriesKey, bars: int) -> Timeline:
+        """A module's history over the newest `bars` bars, for charts."""
+        module = self.module(word)
+        return module.timeline(self.view(key, modules=(module,), more_bars=bars - 1), bars)
+
+    def known_card(self, key: SeriesKey) -> Scorecard | None:
+        """The newest scorecard if it is computed already: what a page can paint at once."""
+        version = (key, None, self.world, self.reader.version(key), tuple(repr(m.config) for m in self.modules))
+        with self._lock:
+            return self._cards.get(version)
+
+    def board(self, symbols: Iterable[str], interval: Interval, market: Market = Market.SPOT) -> Iterator[BoardRow]:
+        """Rows of the watchlist, each as soon as it is ready (not in order)."""
+        wanted = list(symbols)
+        with ThreadPoolExecutor(self.settings.threads, thread_name_prefix="board") as pool:
+            for done in as_completed([pool.submit(self.board_row, s, interval, market) for s in wanted]):
+                yield done.result()
+
+    def board_row(self, symbol: str, interval: Interval, market: Market = Market.SPOT, *, score: bool = True) -> BoardRow:
+        """One row; with `score=False` only what needs no computing."""
+        try:
+            key = self.key(symbol, interval, market)
+            day = max(2, DAY_MS // interval.ms + 1)
+            recent = self.candles(key, bars=max(48, day))
+            now, before = float(recent.close[-1]), recent.closed_before(int(recent.close_time[-1]) - DAY_MS + 2)
+            change = now / float(before.close[-1]) - 1 if len(before) else None
+            card = self.scores(key) if score else self.known_card(key)
+            return BoardRow(symbol, now, change, tuple(np.round(recent.close[-48:], 10).tolist()), int(recent.close_time[-1]), card)
+        except DataError as error:
+            return BoardRow(symbol, None, None, (), None, None, str(error))
+
+    def truth(self) -> dict[str, Any]:
+        """What is planted in the simulated world."""
+        return self._simulator.truth()
+
+
+def _named(symbol: str | None, interval: str | None, market: str | None) -> dict[str, Any]:
+    """Import options, checked before a file is opened."""
+    return {
+        "symbol": parse_symbol(symbol) if symbol else None,
+        "interval": Interval.parse(interval) if interval else None,
+        "market": Market.parse(market) if market else None,
+    }

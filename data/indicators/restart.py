@@ -1,0 +1,97 @@
+"""Indicators on candles with holes: every gap-free segment is its own series, and what is not warmed up is NaN.
+
+A library indicator that meets one missing bar is wrong from there on: an EMA stays NaN, an RSI freezes at a finite wrong 0.
+So recursive functions run on each segment alone and warm up again (methods.md N3). Windows are simply cut off where they
+would reach over a hole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from data.frames import Candles
+
+# TA-Lib treats sums below 1e-14 as zero, which a coin quoted at 0.000001 reaches while it moves. Prices are therefore handed
+# over times a power of two (exact in binary), so that the first close of a segment lies in [2^20, 2^21).
+TALIB_EXPONENT = 20
+
+
+def bars_known(candles: Candles) -> np.ndarray:
+    """How many bars of its segment each bar has seen, itself included; int64, shape (n_bars,)."""
+    return np.arange(len(candles)) - candles.segment_start + 1
+
+
+def warmed(values: np.ndarray, candles: Candles, bars: int) -> np.ndarray:
+    """`values` with NaN wherever fewer than `bars` bars of the segment are known. Changes and returns the array it is given."""
+    for part in candles.segments:
+        values[part.start : min(part.stop, part.start + bars - 1)] = np.nan
+    return values
+
+
+def on_segments(candles: Candles, columns: tuple[str, ...], function: Callable[..., np.ndarray | tuple[np.ndarray, ...]], *,
+                outputs: int = 1, warmup: int = 1, shortest: int = 2, scaled: bool = False) -> tuple[np.ndarray, ...]:
+    """`function` of the named columns, called on each gap-free segment alone.
+
+    Parameters
+    ----------
+    candles : Candles
+        Closed bars.
+    columns : tuple of str
+        Which columns the function takes, as contiguous float64 arrays of one segment.
+    function : callable
+        Returns one array or `outputs` arrays of the segment's length.
+    warmup : int
+        Bars of a segment needed before a value counts; earlier ones are NaN.
+    shortest : int
+        Segments with fewer bars are not even tried (some library functions refuse them).
+    scaled : bool
+        Hand prices over times a power of two and divide nothing afterwards: only for results without a unit.
+
+    Returns
+    -------
+    tuple of `outputs` ndarrays of shape (n_bars,)
+        NaN where not warmed up. A finite value is never infinite: +-inf becomes NaN.
+    """
+    full = tuple(np.full(len(candles), np.nan) for _ in range(outputs))
+    for part in candles.segments:
+        if part.stop - part.start < max(shortest, warmup):
+            continue
+        factor = 1.0
+        if scaled:
+            factor = 2.0 ** (TALIB_EXPONENT - int(np.floor(np.log2(candles.close[part.start]))))
+        arrays = [getattr(candles, name)[part] * factor if scaled else getattr(candles, name)[part] for name in columns]
+        answer = function(*arrays)
+        for whole, values in zip(full, answer if isinstance(answer, tuple) else (answer,), strict=True):
+            whole[part.start + warmup - 1 : part.stop] = values[warmup - 1 :]
+    return full
+
+
+def unchanged(x: np.ndarray, bars: int) -> np.ndarray:
+    """True where the last `bars` values of x, itself included, are all equal: a flat window. Shape of x, bool.
+
+    Flat prices make libraries answer "extremely bearish" (RSI 0) or "perfect trend" (entropy 0): ask this first.
+    """
+    n = len(x)
+    if n == 0:
+        return np.zeros(0, bool)
+    rows = np.arange(n)
+    begins = np.maximum.accumulate(np.where(np.concatenate(([True], x[1:] != x[:-1])), rows, 0))
+    return rows - begins + 1 >= bars
+
+
+def quotient(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """above / below with NaN, not infinity, where the denominator is 0 (degenerate) or the result is not finite."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        out = np.asarray(above / below, float)
+    out[~np.isfinite(out)] = np.nan
+    return out
+
+
+def shifted(x: np.ndarray, bars: int) -> np.ndarray:
+    """x as it was `bars` bars ago (a positive number); NaN in the first rows. Segments are the caller's business."""
+    out = np.full(len(x), np.nan)
+    if bars < len(x):
+        out[bars:] = x[: len(x) - bars]
+    return out

@@ -1,0 +1,1 @@
+"""What the user sees. Pages draw what the facade returns; they compute nothing."""

@@ -1,0 +1,122 @@
+"""Overview: the watchlist at a glance. Painted at once from what is known; scores fill in under a progress bar."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from core.sextant import BoardRow
+from data.clock import age_text
+from pages.ui import charts_scores, theme, widgets
+from pages.ui.session import focus, guarded, settle, workbench
+
+sextant = workbench()
+here = focus()
+interval, market = here.key.interval, here.key.market
+watchlist = list(sextant.settings.watchlist)
+held = set(sextant.symbols(market))
+symbols = [s for s in watchlist if s in held] or list(sextant.symbols(market))[:50]
+absent = [s for s in watchlist if s not in held]
+
+
+def row_of(row: BoardRow) -> dict[str, object]:
+    """One line of the board; unknown stays empty, never zero."""
+    places = widgets.decimals(row.closes) if row.closes else 2
+    line: dict[str, object] = {
+        "Symbol": row.symbol, "Price": widgets.price_text(row.price, places) if row.price is not None else None,
+        "24 h": widgets.change_text(row.change_24h) if row.price is not None else None, "Last 48 bars": list(row.closes),
+    }
+    for module in sextant.modules:
+        report = row.card.report(module.letter) if row.card else None
+        line[module.name] = report.score if report else None
+        if module.letter in ("B", "J"):
+            line[_label_column(module.letter)] = _words(report.label) if report and report.label else None
+    line["Age"] = age_text(max(0, sextant.clock.now_ms() - row.as_of_ms)) if row.as_of_ms else None
+    return line
+
+
+def _label_column(letter: str) -> str:
+    return "Regime" if letter == "B" else "Alarm"
+
+
+def _words(label: str) -> str:
+    return label.replace("_", " ").lower()
+
+
+def headline(rows: list[BoardRow]) -> str:
+    """The answer in one line, from the cards that are known."""
+    cards = [r.card for r in rows if r.card]
+    if not cards:
+        return "Scores are being computed."
+    words = []
+    regimes = [c.report("B") for c in cards]
+    trending = [r for r in regimes if r.label.startswith("TREND")]
+    words.append(f"**{len(trending)} of {len(regimes)}** symbols trend")
+    known = [c for c in cards if c.report("A").score is not None]
+    if known:
+        best, worst = max(known, key=lambda c: c.report("A").score or 0), min(known, key=lambda c: c.report("A").score or 0)
+        words.append(f"strongest **{best.symbol}** ({best.report('A').score:.2f}), weakest **{worst.symbol}** ({worst.report('A').score:.2f})")
+    risky = [c for c in cards if (c.report("G").score or 0) >= 0.8]
+    words.append(f"high risk: **{', '.join(c.symbol for c in risky[:4])}**" if risky else "no symbol at high risk")
+    odd = [c.symbol for c in cards if c.report("J").label == "alert"]
+    words.append(f"anomaly alert: **{', '.join(odd[:4])}**" if odd else "no anomaly alert")
+    return " · ".join(words)
+
+
+def board(rows: list[BoardRow], slot: st.delta_generator.DeltaGenerator, *, ready: bool) -> None:
+    """The table, in watchlist order."""
+    frame = pd.DataFrame([row_of(r) for r in rows])
+    config: dict[str, object] = {
+        "Symbol": st.column_config.TextColumn("Symbol", pinned=True, help="Select a row to open its analysis."),
+        "Price": st.column_config.TextColumn("Price", help="Close of the newest candle, at the symbol's tick."),
+        "24 h": st.column_config.TextColumn("24 h", help="Change of the close against 24 hours before."),
+        "Last 48 bars": st.column_config.LineChartColumn("Last 48 bars", help=f"Closes of the last 48 {interval} candles.", color="auto"),
+        "Regime": st.column_config.TextColumn("Regime", help="Trend or range, once the probability has stood on one side for two bars."),
+        "Alarm": st.column_config.TextColumn("Alarm", help="info below 0.3, watch to 0.6, alert above; kept until it has been quiet for 6 bars."),
+        "Age": st.column_config.TextColumn("Age", help="Since the newest candle closed."),
+    }
+    for module in sextant.modules:
+        config[module.name] = st.column_config.ProgressColumn(
+            module.name, min_value=0.0, max_value=1.0, format="%.2f", color=theme.MODULE[module.letter],
+            help=f"{module.question} {module.type}. {widgets.RANGES.get(module.letter, '')}. Empty: not enough data.")
+    with slot.container():
+        chosen = st.dataframe(frame, hide_index=True, width="stretch", height=min(36 + 35 * len(frame), 1800), column_config=config,
+                              on_select="rerun" if ready else "ignore", selection_mode="single-row", key=f"board-{ready}",
+                              alt="Watchlist with price, change, sparkline and scores of each symbol")
+        if ready:
+            if chosen["selection"]["rows"]:
+                symbol = rows[chosen["selection"]["rows"][0]].symbol
+                st.switch_page("pages/symbol.py", query_params={"symbol": symbol, "interval": str(interval), "market": str(market)})
+            table = frame.drop(columns=["Last 48 bars"])
+            widgets.download(table, f"overview-{interval}")
+
+
+if not symbols:
+    widgets.empty_state("No candles are stored yet. Import Binance archive files or any OHLCV table on the Data page.",
+                        "Open the Data page", lambda: st.switch_page("pages/market_data.py"))
+else:
+    line, bar, table, pictures = st.empty(), st.empty(), st.empty(), st.container()
+    rows = {s: sextant.board_row(s, interval, market, score=False) for s in symbols}
+    missing = [s for s, r in rows.items() if r.card is None and not r.problem]
+    if missing:
+        line.markdown(headline(list(rows.values())))
+        board(list(rows.values()), table, ready=False)
+        bar.progress(0.0, f"Scoring {len(missing)} symbols ...")
+        for done, row in enumerate(sextant.board(missing, interval, market), start=1):
+            rows[row.symbol] = row
+            bar.progress(done / len(missing), f"Scored {row.symbol} ({done} of {len(missing)})")
+        bar.empty()
+    line.markdown(headline(list(rows.values())))
+    board(list(rows.values()), table, ready=True)
+    cards = [(s, r.card) for s, r in rows.items() if r.card]
+    if cards:
+        with pictures, guarded("the heat map"):
+            st.subheader("Scores side by side", anchor=False)
+            columns = [(m.name, m.letter, [c.report(m.letter).score for _, c in cards]) for m in sextant.modules]
+            theme.draw(charts_scores.heat_map([s for s, _ in cards], columns), key="heat", file_name=f"sextant-heat-{interval}",
+                       alt="Heat map of symbols by scores")
+            st.caption(widgets.as_of_line(cards[0][1].provenance, max(c.as_of_ms for _, c in cards))
+                       + " · scores describe the market; whether they predict is the score lab's question")
+if absent and symbols:
+    st.caption(f"On the watchlist without {interval} data: {', '.join(absent[:20])}. Import or back-fill them on the Data page.")
+settle()

@@ -1,0 +1,74 @@
+"""Analysis: one symbol in depth. Candles with overlays and regimes, the module scores, and a tab per module."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from pages.ui import charts_market, charts_scores, module_tabs, theme, widgets
+from pages.ui.session import focus, guarded, settle, workbench
+
+CANDLE_CHOICES = (200, 500, 1000, charts_market.MOST_CANDLES)
+
+sextant = workbench()
+here = focus()
+key = here.key
+
+with guarded("the candles"):
+    candles = sextant.candles(sextant.key(key.symbol, key.interval, key.market), bars=charts_market.MOST_CANDLES)
+    row = sextant.board_row(key.symbol, key.interval, key.market, score=False)
+    places = widgets.decimals(candles.close)
+    st.markdown(f"### {key.symbol} · {widgets.price_text(row.price or 0.0, places)} USDT · {widgets.change_text(row.change_24h)} in 24 h"
+                if row.price else f"### {key.symbol}")
+    scores_slot, chart_slot = st.container(), st.container()
+
+    with chart_slot:
+        left, middle, right = st.columns([2, 3, 1], vertical_alignment="bottom")
+        bars = left.segmented_control("Candles", CANDLE_CHOICES, default=500, key="candles", bind="query-params", required=True,
+                                      help="How many candles the chart shows. The view is kept until the next candle closes.")
+        chosen = middle.pills("Overlays", list(module_tabs.OVERLAYS), default=["EMA 12 / 26", "Bollinger 20"], selection_mode="multi",
+                              key="overlays")
+        shade = right.toggle("Regimes", value=True, help="Shades where the market trends: teal up, vermilion down.")
+        shown = candles.tail(int(bars or 500))
+        lines = {name: values[-len(shown):] for choice in chosen for name, values in module_tabs.OVERLAYS[choice](candles).items()}
+        chart = st.empty()
+        holes = [g for g in shown.gaps()]
+        chart_keys = {"key": "candle-chart", "file_name": f"{key.symbol}-{key.interval}", "alt": f"Candles of {key.symbol}"}
+        with chart:
+            theme.draw(charts_market.candle_chart(shown, lines, gaps=holes), **chart_keys)
+
+    with scores_slot, st.spinner("Scoring ...", show_time=False):
+        card = sextant.scores(key)
+        columns = st.columns(len(card.reports))
+        for column, report in zip(columns, card.reports, strict=True):
+            with column:
+                widgets.score_card(report)
+    with chart_slot:
+        st.caption(widgets.as_of_line(card.provenance, card.as_of_ms))
+        if shade:
+            with st.spinner("Reading regimes ...", show_time=False):
+                side = module_tabs.regime_sides(sextant, key, min(len(shown), 500))
+            padded = np.concatenate((np.zeros(max(0, len(shown) - len(side))), side))[-len(shown):]
+            with chart:
+                theme.draw(charts_market.candle_chart(shown, lines, trending=padded, gaps=holes), **(chart_keys | {"key": "candle-chart-regimes"}))
+
+    tabs = st.tabs([f"{r.letter} · {r.name}" for r in card.reports], key="module-tab", on_change="rerun")
+    for tab, report in zip(tabs, card.reports, strict=True):
+        if not tab.open:
+            continue
+        with tab, guarded(report.name):
+            module = sextant.module(report.letter)
+            st.markdown(f"**{module.question}** {module_tabs.answer(report)}")
+            picture, fall = st.columns([3, 2])
+            with picture, st.spinner("Looking back ...", show_time=False):
+                module_tabs.draw(sextant, key, report)
+            with fall:
+                st.markdown(f"What the score is made of (raw {report.raw:+.4f})" if report.raw is not None else "No score")
+                if report.raw is not None:
+                    theme.draw(charts_scores.waterfall(report, signed=report.letter in ("A", "B")), key=f"fall-{report.letter}",
+                               file_name=f"{key.symbol}-{report.slug}-parts", alt=f"Contributions to {report.name}")
+                else:
+                    st.info(report.reason)
+            widgets.parts_table(report)
+            widgets.explanation(module)
+settle()

@@ -1,0 +1,1 @@
+"""What pages share: session and frame, theme, widgets, charts."""

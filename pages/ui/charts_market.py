@@ -1,0 +1,59 @@
+"""Candles, volume, overlays, regimes and holes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.frames import Candles
+from pages.ui import theme
+from pages.ui.widgets import local_times
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+MOST_CANDLES = 1500  # more make the browser slow
+
+
+def candle_chart(candles: Candles, overlays: Mapping[str, np.ndarray], *, trending: np.ndarray | None = None,
+                 gaps: Sequence[tuple[int, int, int]] = (), height: int = 520) -> go.Figure:
+    """Candles over volume. `trending` (bars,) is +1/-1 where the regime trends up/down, 0 in a range: shaded behind.
+
+    Missing bars are hatched, never drawn over.
+    """
+    import plotly.graph_objects as go
+
+    when = local_times(candles.open_time)
+    fig = theme.figure(height, xaxis_rangeslider_visible=False, bargap=0.15,
+                       yaxis={"domain": [0.24, 1.0], "side": "right"}, yaxis2={"domain": [0.0, 0.18], "side": "right", "showgrid": False})
+    fig.add_trace(go.Candlestick(
+        x=when, open=candles.open, high=candles.high, low=candles.low, close=candles.close, name="price", showlegend=False,
+        increasing={"line": {"color": theme.UP, "width": 1}, "fillcolor": theme.UP},
+        decreasing={"line": {"color": theme.DOWN, "width": 1}, "fillcolor": "rgba(0,0,0,0)"},  # hollow: told apart without colour
+    ))
+    for (name, values), colour in zip(overlays.items(), (theme.ACCENT, theme.WARNING, theme.NEUTRAL, *theme.MODULE.values()), strict=False):
+        fig.add_trace(go.Scatter(x=when, y=values, name=name, mode="lines", line={"width": 1.3, "color": colour}))
+    up = candles.close >= candles.open
+    fig.add_trace(go.Bar(x=when, y=candles.volume, yaxis="y2", name="volume", showlegend=False,
+                         marker={"color": np.where(up, theme.fade(theme.UP, 0.55), theme.fade(theme.DOWN, 0.55)).tolist(), "line_width": 0}))
+    if trending is not None:
+        for first, last, side in _runs(trending):
+            fig.add_vrect(x0=when[first], x1=when[last], line_width=0, layer="below", yref="y domain",
+                          fillcolor=theme.fade(theme.UP if side > 0 else theme.DOWN, 0.09))
+    low, high = float(np.nanmin(candles.low)), float(np.nanmax(candles.high))
+    for start, end, bars in gaps:
+        edge = local_times(np.array([start, end + candles.interval.ms]))
+        fig.add_trace(go.Scatter(
+            x=[edge[0], edge[1], edge[1], edge[0], edge[0]], y=[low, low, high, high, low], fill="toself", mode="lines",
+            line={"width": 0}, fillcolor="rgba(0,0,0,0)", showlegend=False, hoverinfo="text", text=f"{bars} candles missing",
+            fillpattern={"shape": "/", "fgcolor": theme.WARNING, "size": 6, "solidity": 0.25}, name="missing"))
+    return fig
+
+
+def _runs(side: np.ndarray) -> list[tuple[int, int, int]]:
+    """Stretches of equal non-zero side: (first row, last row, side)."""
+    edges = np.flatnonzero(np.diff(side, prepend=np.nan) != 0)
+    stops = np.append(edges[1:], len(side)) - 1
+    return [(int(a), int(b), int(side[a])) for a, b in zip(edges, stops, strict=True) if side[a] != 0 and np.isfinite(side[a])]

@@ -1,0 +1,86 @@
+"""The frame: the page table, the symbol switcher, and the provenance chip with the age of the newest candle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from core.sextant import World
+from data.clock import iso
+from pages.ui import theme
+from pages.ui.session import focus, remember, workbench
+
+
+@dataclass(frozen=True)
+class PageRow:
+    """One page: its group in the sidebar, its file, its address."""
+
+    group: str
+    file: str
+    title: str
+    icon: str
+    url: str
+
+
+PAGES = (
+    PageRow("Market", "pages/overview.py", "Overview", ":material/dashboard:", ""),
+    PageRow("Market", "pages/symbol.py", "Analysis", ":material/query_stats:", "analysis"),
+    PageRow("Set up", "pages/market_data.py", "Data", ":material/database:", "data"),
+)
+
+CHIP = {  # colour of the badge and its icon, by provenance
+    "LIVE": ("green", ":material/sensors:"),
+    "MIRROR": ("green", ":material/content_copy:"),
+    "ARCHIVE": ("blue", ":material/inventory_2:"),
+    "IMPORTED": ("blue", ":material/upload_file:"),
+    "SIMULATED": ("orange", ":material/science:"),
+    "NO DATA": ("gray", ":material/block:"),
+}
+CHIP_HELP = {
+    "SIMULATED": "Invented prices with known truths, made on this computer. Nothing here is a real market. Import your own files on the Data page.",
+    "IMPORTED": "Candles from files you imported. Their age is measured from the newest candle.",
+}
+
+
+def chip(provenance: str, words: str) -> None:
+    """The provenance chip: SIMULATED cannot be overlooked."""
+    colour, icon = CHIP.get(provenance, ("violet", ":material/lan:"))
+    st.badge(f"{provenance} · {words}", icon=icon, color=colour, help=CHIP_HELP.get(provenance))  # type: ignore[arg-type]
+
+
+def draw_frame(title: str) -> None:
+    """Sidebar and header of every page."""
+    sextant = workbench()
+    here = focus()
+    with st.sidebar:
+        symbols = list(sextant.symbols(here.key.market)) or [here.symbol]
+        intervals = [str(i) for i in sextant.intervals(here.symbol, here.key.market)] or [str(here.key.interval)]
+        # Widgets are keyed by what they show: an address typed by hand wins over what was chosen before.
+        chosen = st.selectbox("Symbol", symbols, index=symbols.index(here.symbol) if here.symbol in symbols else 0,
+                              key=f"symbol-{here.symbol}", help="Type to search.")
+        interval = st.selectbox("Interval", intervals, index=intervals.index(str(here.key.interval)),
+                                key=f"interval-{here.symbol}-{here.key.interval}")
+        if chosen != here.symbol or interval != str(here.key.interval):
+            remember(symbol=chosen, interval=interval, market=str(here.key.market))
+            st.rerun()
+    left, right = st.columns([3, 2], vertical_alignment="center")
+    left.title(title, anchor=False)
+    with right, st.container(horizontal=True, horizontal_alignment="right"):
+        _live_chip()
+    if sextant.world is World.SIMULATED:
+        st.caption(f":{theme.CAPTION}[Simulated exchange: prices are invented and their truths are known. Nothing here is a real market.]")
+
+
+@st.fragment(run_every="20s")
+def _live_chip() -> None:
+    """Ticks the age without touching the page; a new bar redraws the page once."""
+    sextant = workbench()
+    here = focus()
+    status = sextant.status(here.key) if here.key in sextant.reader.keys() else sextant.status()
+    chip(status.provenance, status.words)
+    seen = st.session_state.get("newest-close")
+    st.session_state["newest-close"] = status.newest_close_ms
+    if seen is not None and status.newest_close_ms is not None and status.newest_close_ms > seen and seen % 1000 == 999:
+        st.toast(f"New candle: {iso(status.newest_close_ms)}")
+        st.rerun()

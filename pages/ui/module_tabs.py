@@ -1,0 +1,95 @@
+"""What each module's tab draws, and the overlays of the candle chart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import streamlit as st
+
+from analysis.report import ModuleReport
+from core.sextant import Sextant
+from data import indicators
+from data.frames import Candles
+from data.market import SeriesKey
+from pages.ui import charts_scores, theme
+
+HISTORY_BARS = 300
+
+Overlay = Callable[[Candles], Mapping[str, np.ndarray]]
+
+
+def _bollinger(candles: Candles) -> Mapping[str, np.ndarray]:
+    bands = indicators.bollinger(candles)
+    return {"upper": bands.upper, "middle": bands.middle, "lower": bands.lower}
+
+
+OVERLAYS: dict[str, Overlay] = {
+    "EMA 12 / 26": lambda c: {"EMA 12": indicators.ema(c, window=12), "EMA 26": indicators.ema(c, window=26)},
+    "EMA 50 / 200": lambda c: {"EMA 50": indicators.ema(c, window=50), "EMA 200": indicators.ema(c, window=200)},
+    "Bollinger 20": _bollinger,
+    "Trendline": lambda c: {"instantaneous trendline": indicators.trendline(c)},
+    "KAMA": lambda c: {"KAMA 10": indicators.kama(c, window=10)},
+}
+
+
+def regime_sides(sextant: Sextant, key: SeriesKey, bars: int) -> np.ndarray:
+    """+1 / -1 where module B's label says trend up / down, 0 elsewhere; shape (<= bars,)."""
+    return sextant.timeline("B", key, bars).extra["side"]
+
+
+def answer(report: ModuleReport) -> str:
+    """The module's answer in one line."""
+    if report.score is None:
+        return f"Unknown: {report.reason}."
+    trust = "" if report.confidence is None else f", confidence {report.confidence:.0%}"
+    unusual = "" if report.percentile is None else f"; higher than {report.percentile:.0%} of its last 500 values"
+    label = f" ({report.label.replace('_', ' ').lower()})" if report.label else ""
+    return f"Score {report.score:.2f}{label}, coverage {report.coverage:.0%}{trust}{unusual}."
+
+
+def draw(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
+    """The chart that fits the module."""
+    DRAWINGS[report.letter](sextant, key, report)
+
+
+def _trend(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
+    line = sextant.timeline("A", key, HISTORY_BARS)
+    fig = charts_scores.history(
+        line.close_time, {"trend score": line.score, "slow": 0.5 + 0.5 * line.extra["slow"], "fast": 0.5 + 0.5 * line.extra["fast"]},
+        colours=(theme.MODULE["A"], theme.ACCENT, theme.NEUTRAL), bands=((0.6, 1.0, theme.UP), (0.0, 0.4, theme.DOWN)),
+        levels=((0.5, "neutral"),), height=320)
+    theme.draw(fig, key="tab-A", file_name=f"{key.symbol}-trend", alt=f"Trend score of {key.symbol} over {HISTORY_BARS} bars")
+
+
+def _regime(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
+    line = sextant.timeline("B", key, HISTORY_BARS)
+    fig = charts_scores.history(line.close_time, {"P(trend)": line.score, "P(turbulent)": line.tracks["regime_switching"].value},
+                                colours=(theme.MODULE["B"], theme.NEUTRAL), bands=((0.6, 1.0, theme.MODULE["B"]),),
+                                levels=((0.6, "trend"), (0.4, "range")), height=260)
+    theme.draw(fig, key="tab-B", file_name=f"{key.symbol}-regime", alt=f"Trend probability of {key.symbol}")
+    fig = charts_scores.history(line.close_time, {"GARCH forecast": line.tracks["garch"].value, "realised, 20 bars": line.tracks["hv"].value},
+                                colours=(theme.ACCENT, theme.NEUTRAL), span=None, height=200, percent=True)
+    theme.draw(fig, key="tab-B-vol", file_name=f"{key.symbol}-volatility", alt=f"Volatility of {key.symbol}")
+    st.caption("The probability is a heuristic until the score lab has calibrated it.")
+
+
+def _risk(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
+    line = sextant.timeline("G", key, HISTORY_BARS)
+    fig = charts_scores.history(line.close_time, {"risk": line.score}, colours=(theme.MODULE["G"],),
+                                bands=((0.8, 1.0, theme.DOWN),), levels=((0.8, "high"),), height=220)
+    theme.draw(fig, key="tab-G", file_name=f"{key.symbol}-risk", alt=f"Risk score of {key.symbol}")
+    fig = charts_scores.history(line.close_time, {"VaR 99 %, one day": line.tracks["var"].value, "expected shortfall": line.tracks["cvar"].value,
+                                                  "drawdown": line.tracks["mdd"].value},
+                                colours=(theme.DOWN, theme.WARNING, theme.NEUTRAL), span=None, height=240, percent=True)
+    theme.draw(fig, key="tab-G-var", file_name=f"{key.symbol}-var", alt=f"Value at risk of {key.symbol}")
+
+
+def _anomaly(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
+    line = sextant.timeline("J", key, HISTORY_BARS)
+    fig = charts_scores.history(line.close_time, {"anomaly": line.score}, colours=(theme.MODULE["J"],),
+                                bands=((0.6, 1.0, theme.DOWN), (0.3, 0.6, theme.WARNING)), levels=((0.6, "alert"), (0.3, "watch")), height=300)
+    theme.draw(fig, key="tab-J", file_name=f"{key.symbol}-anomaly", alt=f"Anomaly score of {key.symbol}")
+
+
+DRAWINGS: dict[str, Callable[[Sextant, SeriesKey, ModuleReport], None]] = {"A": _trend, "B": _regime, "G": _risk, "J": _anomaly}

@@ -1,0 +1,155 @@
+"""Small pieces that look the same on every page: prices, times, score cards, part tables, explanations, downloads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import streamlit as st
+
+from analysis.module import ScoreModule
+from analysis.report import ModuleReport
+from data.clock import iso
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RANGES = {"A": "0 strong down, 0.5 neutral, 1 strong up", "B": "probability that the market trends, 0 to 1",
+          "G": "0 calm, 1 high risk", "J": "0 usual, 1 extraordinary"}
+
+
+def zone() -> ZoneInfo:
+    """The browser's time zone; UTC until it is known."""
+    try:
+        return ZoneInfo(st.context.timezone or "UTC")
+    except (AttributeError, ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo("UTC")
+
+
+def local_times(ms: np.ndarray) -> np.ndarray:
+    """Zone-less local datetimes of UTC milliseconds: what Plotly draws fastest."""
+    import pandas as pd
+
+    return pd.to_datetime(ms, unit="ms", utc=True).tz_convert(zone()).tz_localize(None).to_numpy()
+
+
+def local_text(ms: int) -> str:
+    """A time for reading, in the browser's zone."""
+    import pandas as pd
+
+    return pd.Timestamp(ms, unit="ms", tz="UTC").tz_convert(zone()).strftime("%Y-%m-%d %H:%M")
+
+
+def decimals(prices: Sequence[float] | np.ndarray) -> int:
+    """The tick's decimals, inferred from the prices themselves, 0 to 8."""
+    for places in range(9):
+        if all(math.isclose(p, round(p, places), rel_tol=0, abs_tol=1e-10) for p in list(prices)[-60:]):
+            return places
+    return 8
+
+
+def price_text(price: float, places: int) -> str:
+    return f"{price:,.{places}f}"
+
+
+def change_text(change: float | None) -> str:
+    """A signed change with an arrow, so that colour is never the only sign."""
+    if change is None:
+        return "unknown"
+    return f"{'▲' if change > 0 else '▼' if change < 0 else '■'} {change:+.2%}"
+
+
+def score_card(report: ModuleReport) -> None:
+    """One module: its number, its bar, its label, and how far it can be believed."""
+    with st.container(border=True):
+        known = report.score is not None
+        label = report.label.replace("_", " ").lower() if report.label else ("" if known else "not enough data")
+        st.metric(f"{report.letter} · {report.name}", f"{report.score:.2f}" if report.score is not None else "unknown",
+                  delta=label or None, delta_color="off", delta_arrow="off", help=f"{report.type}. Range: {RANGES.get(report.letter, '0 to 1')}.")
+        st.progress(report.score if report.score is not None else 0.0)
+        trust = [f"coverage {report.coverage:.0%}"]
+        if report.confidence is not None:
+            trust.append(f"confidence {report.confidence:.0%}")
+        if report.age_s:
+            trust.append(f"input {report.age_s / 3600:.1f} h old")
+        st.caption(" · ".join(trust) if known else report.reason)
+
+
+def parts_frame(report: ModuleReport) -> pd.DataFrame:
+    """The parts of a report as a table, heaviest contribution first."""
+    import pandas as pd
+
+    rows = [{"metric": p.title, "value": p.value, "unit": p.unit, "unit score": p.k, "weight": p.weight or None,
+             "contribution": p.contribution, "state": p.status, "note": p.note} for p in report.parts]
+    return pd.DataFrame(rows).sort_values("contribution", key=lambda c: -c.abs().fillna(-1), kind="stable", ignore_index=True)
+
+
+def parts_table(report: ModuleReport) -> None:
+    """All metrics of a module with value, weight and contribution; contributions add up to the raw score."""
+    frame = parts_frame(report)
+    st.dataframe(frame, hide_index=True, width="stretch", column_config={
+        "metric": st.column_config.TextColumn("Metric", pinned=True),
+        "value": st.column_config.NumberColumn("Value", format="%.5g", help="In the unit beside it."),
+        "unit": st.column_config.TextColumn("Unit"),
+        "unit score": st.column_config.NumberColumn("Unit score", format="%.3f", help="After its normaliser; signed metrics lie in -1..1."),
+        "weight": st.column_config.NumberColumn("Weight", format="%.2f", help="Share of the module; metrics without one are shown only."),
+        "contribution": st.column_config.NumberColumn("Contribution", format="%+.4f", help=f"They add up to {_raw_text(report)}."),
+        "state": st.column_config.TextColumn("State", help="ok, fallback, warmup, missing, stale, degenerate or failed."),
+        "note": st.column_config.TextColumn("Why", width="large"),
+    })
+    download(frame, f"{report.symbol}-{report.interval}-{report.slug}")
+
+
+def _raw_text(report: ModuleReport) -> str:
+    return "the raw score" if report.raw is None else f"the raw score {report.raw:+.4f}"
+
+
+def explanation(module: ScoreModule) -> None:
+    """The formula and its source, straight from the code's docstring and the metric table."""
+    with st.expander("How is this computed?", icon=":material/functions:"):
+        st.markdown(plain(module.explanation()))
+        rows = [{"Metric": m.title, "Formula": m.formula, "Weight": m.weight or None, "Needs bars": m.warmup_bars, "Source": m.source}
+                for m in module.metrics]
+        st.dataframe(rows, hide_index=True, width="stretch")
+
+
+def plain(text: str) -> str:
+    """Text safe to show as Markdown: HTML and maths marks lose their meaning."""
+    return text.replace("<", "&lt;").replace("$", "\\$").replace("~", "\\~")
+
+
+def download(frame: pd.DataFrame, name: str) -> None:
+    """A table as CSV. Text cells that a spreadsheet would run as a formula are quoted."""
+    st.download_button("CSV", csv_bytes(frame), f"{name}.csv", "text/csv", icon=":material/download:", key=f"csv-{name}",
+                       help="The table above, as a file.", on_click="ignore")
+
+
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    def safe(cell: Any) -> Any:
+        return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(cell) else cell
+
+    return frame.map(safe).to_csv(index=False, lineterminator="\n").encode()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def as_of_line(provenance: str, as_of_ms: int) -> str:
+    """The stamp under a chart."""
+    return f"{provenance} · as of {local_text(as_of_ms)} ({zone().key}) · {iso(as_of_ms)}"
+
+
+def empty_state(words: str, button: str, action: Callable[[], None]) -> None:
+    """Nothing here yet: how to fill it, with the button to do so."""
+    with st.container(border=True):
+        st.write(words)
+        if st.button(button, type="primary"):
+            action()
