@@ -7,15 +7,13 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import streamlit as st
 
-from pages.ui.frame import PAGES, draw_frame
+from pages.ui.frame import ICON, PAGES, draw_frame
 from pages.ui.session import guarded
 
-st.set_page_config(page_title="Sextant", page_icon=":material/explore:", layout="wide", initial_sidebar_state="auto")
+st.set_page_config(page_title="Sextant", page_icon=ICON, layout="wide", initial_sidebar_state="auto")
 
-page = st.navigation({
-    group: [st.Page(p.file, title=p.title, icon=p.icon, url_path=p.url, default=not p.url) for p in PAGES if p.group == group]
-    for group in dict.fromkeys(p.group for p in PAGES)
-})
+rows = {row: st.Page(row.file, title=row.title, icon=row.icon, url_path=row.url, default=not row.url) for row in PAGES}
+page = st.navigation(list(rows.values()), position="hidden")  # the frame draws its own, below symbol and chip
 with guarded("this page"):
-    draw_frame(page.title)
+    draw_frame(page.title, rows)
     page.run()

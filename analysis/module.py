@@ -102,6 +102,7 @@ class ScoreModule(ABC):
     letter: ClassVar[str]
     slug: ClassVar[str]
     name: ClassVar[str]
+    short: ClassVar[str]  # one word, for column heads and tabs
     commands: ClassVar[tuple[str, ...]]  # the long word and the short alias of the command line and the chat
     type: ClassVar[str]  # how the score is presented: "trend 0..1, 0.5 neutral"
     question: ClassVar[str]  # the question it answers, in words a user would use

@@ -25,9 +25,9 @@ from core.planted_leaks import LEAKS
 from data.clock import FixedClock
 from data.frames import COLUMNS, TIME_COLUMNS, Candles
 from data.indicators import INDICATORS
-from data.market import DAY_MS, HOUR_MS, Interval, SeriesKey
+from data.market import DAY_MS, HOUR_MS, Interval, Market, SeriesKey
 from data.simulator.market import EPOCH_MS, FROZEN_HOURS, SimulatedExchange
-from data.view import MarketView, Need, build_view
+from data.view import MarketView, build_view
 
 Series = Callable[[Candles], dict[str, np.ndarray]]
 
@@ -193,12 +193,7 @@ def _cut_series(candles: Candles, at_ms: int, kind: int | None) -> Candles:
 
 
 def _stage(module: ScoreModule, exchange: SimulatedExchange, end_ms: int, span: int, fits: FitCache) -> _Stage:
-    longer: tuple[Need, ...] = tuple(replace(n, bars=n.bars + span * HOUR_MS // (n.interval or Interval.H1).ms + 1) for n in module.needs)
-    key = SeriesKey(SYMBOL, Interval.H1)
-    built = build_view(exchange, key.symbol, key.market, key.interval, longer, at_ms=end_ms, fits=fits)
-    # The module asks with its own needs; the view answers them with the longer histories.
-    view = replace(built, series={n: built.series[b] for n, b in zip(module.needs, longer, strict=True)},
-                   origin={n: built.origin[b] for n, b in zip(module.needs, longer, strict=True)})
+    view = build_view(exchange, SYMBOL, Market.SPOT, Interval.H1, module.needs, at_ms=end_ms, fits=fits, more_bars=span)
     return _Stage(module, view, module.timeline(view, span), span)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from data.errors import SettingsError, SextantError
 from data.market import Interval, Market, parse_symbol
@@ -73,7 +73,17 @@ class Settings(BaseSettings):
     def settings_customise_sources(cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
                                    env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
                                    file_secret_settings: PydanticBaseSettingsSource) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, dotenv_settings, init_settings  # what was saved comes in as init values
+        return env_settings, _OwnLines(settings_cls), init_settings  # what was saved comes in as init values
+
+
+class _OwnLines(DotEnvSettingsSource):
+    """.env, of which only the SEXTANT_ lines are ours: other programs' lines are theirs, a misspelt one of ours is an error."""
+
+    def __call__(self) -> dict[str, Any]:
+        known = {name: value for name, value in super().__call__().items() if name in self.settings_cls.model_fields}
+        for name in self.env_vars:
+            _refuse_unknown(name.upper(), ".env line")
+        return known
 
 
 def load_settings(home: Path | None = None) -> Settings:
@@ -141,5 +151,9 @@ def _near(name: str) -> str:
 
 def _refuse_unknown_variables() -> None:
     for name in os.environ:
-        if name.startswith("SEXTANT_") and name not in ELSEWHERE and name[8:].lower() not in Settings.model_fields:
-            raise SettingsError(f"unknown environment variable {name}{_near(name[8:].lower())}")
+        _refuse_unknown(name, "environment variable")
+
+
+def _refuse_unknown(name: str, where: str) -> None:
+    if name.startswith("SEXTANT_") and name not in ELSEWHERE and name[8:].lower() not in Settings.model_fields:
+        raise SettingsError(f"unknown {where} {name}{_near(name[8:].lower())}")

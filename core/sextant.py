@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,10 +188,8 @@ class Sextant:
 
     def view(self, key: SeriesKey, *, at_ms: int | None = None, modules: tuple[ScoreModule, ...] | None = None, more_bars: int = 0) -> MarketView:
         """What is known of a symbol at a moment. `more_bars` lengthens the histories, for charts of the past."""
-        needs = needs_of(modules or self.modules)
-        if more_bars:
-            needs = tuple(replace(n, bars=n.bars + more_bars) if n.interval in (None, key.interval) else n for n in needs)
-        return build_view(self.reader, key.symbol, key.market, key.interval, needs, at_ms=at_ms, fits=self._fits)
+        return build_view(self.reader, key.symbol, key.market, key.interval, needs_of(modules or self.modules), at_ms=at_ms,
+                          fits=self._fits, more_bars=more_bars)
 
     def scores(self, key: SeriesKey, *, at_ms: int | None = None) -> Scorecard:
         """All built modules for one symbol; without a time, right after its newest candle."""
@@ -209,11 +207,9 @@ class Sextant:
 
     def module(self, word: str) -> ScoreModule:
         """A module by letter, slug or command word."""
-        for module in self.modules:
-            if word in (module.letter, module.slug, *module.commands):
-                return module
-        known = ", ".join(f"{m.commands[0]} ({m.letter})" for m in self.modules)
-        raise InputError(f"no module is called {word[:20]!r}; there are: {known}")
+        from analysis.modules import by_command
+
+        return by_command(word)
 
     def report(self, word: str, key: SeriesKey, *, at_ms: int | None = None) -> ModuleReport:
         """One module for one symbol."""

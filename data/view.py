@@ -136,11 +136,12 @@ class MarketView:
 
 
 def build_view(reader: CandleReader, symbol: str, market: Market, interval: Interval, needs: Iterable[Need], *,
-               at_ms: int | None = None, account: AccountSnapshot | None = None, fits: object = None) -> MarketView:
+               at_ms: int | None = None, account: AccountSnapshot | None = None, fits: object = None, more_bars: int = 0) -> MarketView:
     """The view of one symbol at `at_ms`; without it, right after the newest stored bar (decisions.md 2).
 
     A longer interval is aggregated from the view's own where that covers the declared window, else read as stored; `origin`
-    says which (decisions.md 7).
+    says which (decisions.md 7). `more_bars` of the view's own interval lengthen every history, for charts of the past: then
+    each row of a timeline has the history behind it that its own view would have had.
 
     Raises
     ------
@@ -149,7 +150,8 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
     """
     key = SeriesKey(symbol, interval, market)
     unique = tuple(dict.fromkeys(needs))
-    longest = max([n.bars for n in unique if _own(n, key)], default=1)
+    wide = {n: n.bars + (-(-more_bars * interval.ms // (n.interval or interval).ms) if more_bars else 0) for n in unique}
+    longest = max([wide[n] for n in unique if _own(n, key)], default=1)
     last_close = reader.last_close_ms(key) if at_ms is None else at_ms - 1
     if last_close is None:
         raise NoData(f"{key} has no stored candle; back-fill or import it, e.g. python -m core import FOLDER")
@@ -179,9 +181,9 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
             continue
         wanted = SeriesKey(symbol, need.interval or interval, need.market or market)
         if wanted.interval == interval:
-            found, how = window(wanted, longest if _own(need, key) else need.bars).tail(need.bars), "stored"
+            found, how = window(wanted, longest if _own(need, key) else wide[need]).tail(wide[need]), "stored"
         else:
-            found, how = _longer(window, wanted, interval, need.bars)
+            found, how = _longer(window, wanted, interval, wide[need])
         series[need] = found
         origin[need] = how if len(found) else f"no {wanted.market} {wanted.interval} candles of {symbol} are stored"
     return MarketView(symbol, market, interval, moment, as_of, series, origin, account, fits)

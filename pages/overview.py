@@ -28,7 +28,7 @@ def row_of(row: BoardRow) -> dict[str, object]:
     }
     for module in sextant.modules:
         report = row.card.report(module.letter) if row.card else None
-        line[module.name] = report.score if report else None
+        line[module.short] = report.score if report else None
         if module.letter in ("B", "J"):
             line[_label_column(module.letter)] = _words(report.label) if report and report.label else None
     line["Age"] = age_text(max(0, sextant.clock.now_ms() - row.as_of_ms)) if row.as_of_ms else None
@@ -36,7 +36,7 @@ def row_of(row: BoardRow) -> dict[str, object]:
 
 
 def _label_column(letter: str) -> str:
-    return "Regime" if letter == "B" else "Alarm"
+    return "Label" if letter == "B" else "Alarm"
 
 
 def _words(label: str) -> str:
@@ -67,21 +67,21 @@ def board(rows: list[BoardRow], slot: st.delta_generator.DeltaGenerator, *, read
     """The table, in watchlist order."""
     frame = pd.DataFrame([row_of(r) for r in rows])
     config: dict[str, object] = {
-        "Symbol": st.column_config.TextColumn("Symbol", pinned=True, help="Select a row to open its analysis."),
-        "Price": st.column_config.TextColumn("Price", help="Close of the newest candle, at the symbol's tick."),
-        "24 h": st.column_config.TextColumn("24 h", help="Change of the close against 24 hours before."),
-        "Last 48 bars": st.column_config.LineChartColumn("Last 48 bars", help=f"Closes of the last 48 {interval} candles.", color="auto"),
-        "Regime": st.column_config.TextColumn("Regime", help="Trend or range, once the probability has stood on one side for two bars."),
-        "Alarm": st.column_config.TextColumn("Alarm", help="info below 0.3, watch to 0.6, alert above; kept until it has been quiet for 6 bars."),
-        "Age": st.column_config.TextColumn("Age", help="Since the newest candle closed."),
+        "Symbol": st.column_config.TextColumn("Symbol", width=86, pinned=True, help="Select a row to open its analysis."),
+        "Price": st.column_config.TextColumn("Price", width=84, help="Close of the newest candle, at the symbol's tick."),
+        "24 h": st.column_config.TextColumn("24 h", width=74, help="Change of the close against 24 hours before."),
+        "Last 48 bars": st.column_config.LineChartColumn("Last 48 bars", width=110, help=f"Closes of the last 48 {interval} candles.", color=theme.ACCENT),
+        "Label": st.column_config.TextColumn("Label", width=88, help="Trend or range, once the probability has stood on one side for two bars."),
+        "Alarm": st.column_config.TextColumn("Alarm", width=58, help="info below 0.3, watch to 0.6, alert above; kept until it has been quiet for 6 bars."),
+        "Age": st.column_config.TextColumn("Age", width=60, help="Since the newest candle closed."),
     }
     for module in sextant.modules:
-        config[module.name] = st.column_config.ProgressColumn(
-            module.name, min_value=0.0, max_value=1.0, format="%.2f", color=theme.MODULE[module.letter],
+        config[module.short] = st.column_config.ProgressColumn(
+            module.short, width=92, min_value=0.0, max_value=1.0, format="%.2f", color=theme.MODULE[module.letter],
             help=f"{module.question} {module.type}. {widgets.RANGES.get(module.letter, '')}. Empty: not enough data.")
     with slot.container():
         chosen = st.dataframe(frame, hide_index=True, width="stretch", height=min(36 + 35 * len(frame), 1800), column_config=config,
-                              on_select="rerun" if ready else "ignore", selection_mode="single-row", key=f"board-{ready}",
+                              on_select="rerun" if ready else "ignore", selection_mode="single-row", placeholder="", key=f"board-{ready}",
                               alt="Watchlist with price, change, sparkline and scores of each symbol")
         if ready:
             if chosen["selection"]["rows"]:
@@ -112,7 +112,7 @@ else:
     if cards:
         with pictures, guarded("the heat map"):
             st.subheader("Scores side by side", anchor=False)
-            columns = [(m.name, m.letter, [c.report(m.letter).score for _, c in cards]) for m in sextant.modules]
+            columns = [(m.short, m.letter, [c.report(m.letter).score for _, c in cards]) for m in sextant.modules]
             theme.draw(charts_scores.heat_map([s for s, _ in cards], columns), key="heat", file_name=f"sextant-heat-{interval}",
                        alt="Heat map of symbols by scores")
             st.caption(widgets.as_of_line(cards[0][1].provenance, max(c.as_of_ms for _, c in cards))

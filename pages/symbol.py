@@ -42,7 +42,7 @@ with guarded("the candles"):
         columns = st.columns(len(card.reports))
         for column, report in zip(columns, card.reports, strict=True):
             with column:
-                widgets.score_card(report)
+                widgets.score_card(sextant.module(report.letter), report)
     with chart_slot:
         st.caption(widgets.as_of_line(card.provenance, card.as_of_ms))
         if shade:
@@ -52,7 +52,7 @@ with guarded("the candles"):
             with chart:
                 theme.draw(charts_market.candle_chart(shown, lines, trending=padded, gaps=holes), **(chart_keys | {"key": "candle-chart-regimes"}))
 
-    tabs = st.tabs([f"{r.letter} · {r.name}" for r in card.reports], key="module-tab", on_change="rerun")
+    tabs = st.tabs([f"{r.letter} · {sextant.module(r.letter).short}" for r in card.reports], key="module-tab", on_change="rerun")
     for tab, report in zip(tabs, card.reports, strict=True):
         if not tab.open:
             continue

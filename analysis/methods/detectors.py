@@ -65,7 +65,7 @@ def _joined(*several: np.ndarray) -> np.ndarray:
     """`min(1, m min p)` over the m probabilities present in each bar (Bonferroni); NaN where none is."""
     stack = np.stack(several)
     present = np.isfinite(stack).sum(axis=0)
-    least = np.where(np.isfinite(stack), stack, np.inf).min(axis=0)
+    least = np.where(np.isfinite(stack), stack, 1.0).min(axis=0)
     return np.where(present > 0, np.minimum(1.0, present * least), np.nan)
 
 

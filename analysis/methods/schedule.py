@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import warnings
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def fit_days(candles: Candles, bars: int, *, returns: int = FIT_RETURNS, minimum
     begins = candles.segment_start
     changes = np.flatnonzero((np.diff(anchor[first:]) != 0) | (np.diff(begins[first:]) != 0)) + 1
     edges = [first, *(first + changes).tolist(), n]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         end = int(np.searchsorted(candles.close_time, anchor[start], side="left"))
         earliest = int(begins[start]) + 1  # the first bar of a segment has no return
         end = max(end, earliest)

@@ -72,7 +72,7 @@ def fit_switching(returns: np.ndarray) -> dict[str, float | str]:
     if not result.mle_retvals.get("converged", False):
         reason = "the fit did not converge"
     elif not sd[low] > 0 or sd[high] / sd[low] < LEAST_RATIO:
-        reason = f"one regime: the two standard deviations differ by a factor of {sd[high] / max(sd[low], 1e-300):.2f} (1.3 needed)"
+        reason = f"one regime: the two sds differ by a factor of {sd[high] / max(sd[low], 1e-300):.2f} ({LEAST_RATIO} needed)"
     elif not (0.0 < stay[low] < 1.0 and 0.0 < stay[high] < 1.0):
         reason = "one of the states is never left or never entered"
     return {**found, "reason": reason}
@@ -109,9 +109,9 @@ def high_probability(returns: np.ndarray, parameters: dict[str, float]) -> np.nd
     apart = (returns - parameters["mu"]) ** 2
     log_low, log_high = -0.5 * apart / low**2 - np.log(low), -0.5 * apart / high**2 - np.log(high)
     top = np.maximum(log_low, log_high)  # only the ratio matters; without this a 40-sigma bar has density 0 in both states
-    leave_low, leave_high = 1.0 - parameters["stay_low"], 1.0 - parameters["stay_high"]
-    start = leave_low / (leave_low + leave_high)
-    return filter_probability(np.exp(log_low - top), np.exp(log_high - top), parameters["stay_low"], parameters["stay_high"], start)
+    stay_low, stay_high = parameters["stay_low"], parameters["stay_high"]
+    start = (1.0 - stay_low) / (2.0 - stay_low - stay_high)
+    return filter_probability(np.exp(log_low - top), np.exp(log_high - top), stay_low, stay_high, start)
 
 
 def regime_probability(candles: Candles, *, bars: int = 1, fits: FitCache | None = None) -> Switching:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,8 +11,18 @@ import numpy as np
 from analysis.fits import FitCache
 from analysis.methods.alerts import ON_LEVEL, alert_states, budget_level
 from analysis.methods.cauchy import cauchy_p, cauchy_terms
-from analysis.methods.detectors import FEATURES, REACH_BARS, TAIL_BARS, TAIL_MINIMUM_BARS, Evidence, Inputs, combined_score, detect, features_of
-from analysis.methods.isolation import Forest, fit_forest, read_forest
+from analysis.methods.detectors import (
+    FEATURES,
+    REACH_BARS,
+    TAIL_BARS,
+    TAIL_MINIMUM_BARS,
+    Evidence,
+    Inputs,
+    combined_score,
+    detect,
+    features_of,
+)
+from analysis.methods.isolation import fit_forest, read_forest
 from analysis.methods.winsor import WARMUP_BARS
 from analysis.module import COVERAGE_NEEDED, Causality, Metric, ScoreModule, Timeline, Track, assemble
 from analysis.report import Intensity, ModuleReport, Status
@@ -60,7 +70,7 @@ METRICS = (
     _metric("cum_dev", "Cumulative deviation", .12, REACH_BARS + TAIL_MINIMUM_BARS, Causality.PREFIX,
             "|sum of 24 returns - 24 mu| / (sd sqrt 24), mu and sd of the 300 bars before." + _TP, "", unit="sd"),
     _metric("cusum", "CUSUM charts", .22, WARMUP_BARS + TAIL_MINIMUM_BARS, Causality.RECURSIVE,
-            "highest of Page's three charts on z and (z^2-1)/sqrt 2, k=.5, h=5, as a share of its limit." + _TP, "Page 1954",
+            "highest of Page's three charts on z and (z^2-1)/2, k=.5, h=5, as a share of its limit." + _TP, "Page 1954",
             unit="limits"),
     _metric("iforest", "Isolation forest", .20, 1000 + REACH_BARS + 1, Causality.FITTED,
             "300 trees on |z return|, ln(sd20/sd200), |z volume|, cumulative deviation; refit Monday 00:00 UTC on the 2000 "
@@ -70,7 +80,6 @@ METRICS = (
             "saliency of the last bar against the 21 bars before, 128-bar window padded with its median." + _TP,
             "Ren et al. 2019", "***"),
 )
-WEIGHTS = {m.key: m.weight for m in METRICS}
 UNFITTED = {m.key: m.weight for m in METRICS if m.key != "iforest"}
 
 
@@ -99,6 +108,7 @@ class RegimeAnomaly(ScoreModule):
     letter: ClassVar[str] = "J"
     slug: ClassVar[str] = "regime_anomal"
     name: ClassVar[str] = "Regime change & anomaly"
+    short = "Anomaly"
     commands: ClassVar[tuple[str, ...]] = ("redet", "rd")
     type: ClassVar[str] = "anomaly 0..1, 1 = most unusual"
     question: ClassVar[str] = "Has the market just changed, or has something happened that does not belong?"
@@ -187,7 +197,7 @@ class RegimeAnomaly(ScoreModule):
             columns = fitted["columns"]
             if not columns:
                 continue
-            forest = _forest_of(fitted)
+            forest = read_forest(fitted["forest"])
             picked = [FEATURES.index(c) for c in columns]
             score[rows] = forest.score(evidence.features[rows][:, picked])
             p[rows] = forest.tail_probability(score[rows])
@@ -212,11 +222,13 @@ class RegimeAnomaly(ScoreModule):
             for i, end in enumerate(ends):
                 start = max(0, int(end) - size - lead)
                 if end - start >= self.config.budget_minimum_bars:
-                    levels[i] = fits.get("anomaly-budget/1", inputs.slice(start, int(end)).stacked(), _fit_level, rows=size, per_week=per_week)
+                    levels[i] = fits.get("anomaly-budget/1", inputs.slice(start, int(end)).stacked(),
+                                         lambda x: _level(_past_score(Inputs.of(x), size), per_week), rows=size)
         else:
             # One pass over the whole stretch gives every day's past at once (equal but for where recursions began, 1e-6 sd).
             reach = min(n, n - int(ends[0]) + size)
-            past = combined_score(detect(inputs, last=reach).p, UNFITTED, COVERAGE_NEEDED - WEIGHTS["iforest"])
+            past = np.full(n, np.nan)
+            past[n - reach :] = _past_score(inputs, reach)[n - reach :]
             for i, end in enumerate(ends):
                 levels[i] = _level(past[max(0, int(end) - size) : int(end)], per_week)
         return levels[which]
@@ -233,7 +245,7 @@ class RegimeAnomaly(ScoreModule):
         chance[status != Status.OK] = np.nan
         note = ""
         if status[-1] == Status.DEGENERATE:
-            note = f"the price has not moved for {self.config.flat_bars} bars"
+            note = f"the price has not moved for {min(n, self.config.flat_bars)} bars"
         elif status[-1] == Status.WARMUP:
             lacking = m.warmup_bars - n
             segment = n - int(candles.segment_start[-1])
@@ -277,12 +289,9 @@ def _fit_forest(stacked: np.ndarray) -> dict[str, Any]:
     return {"columns": [FEATURES[i] for i in columns], "forest": fit_forest(features[usable][:, columns])}
 
 
-def _forest_of(fitted: Mapping[str, Any]) -> Forest:
-    return read_forest(fitted["forest"])
-
-
-def _fit_level(stacked: np.ndarray) -> float:
-    raise NotImplementedError
+def _past_score(inputs: Inputs, bars: int) -> np.ndarray:
+    """The combination without the forest over the newest `bars` bars."""
+    return combined_score(detect(inputs, last=bars).p, UNFITTED, COVERAGE_NEEDED * sum(UNFITTED.values()))
 
 
 def _level(past: np.ndarray, per_week: float) -> float:
@@ -320,6 +329,3 @@ def _combine(tracks: Mapping[str, Track], bars: int) -> tuple[np.ndarray, np.nda
 
 def _number(value: float | np.floating) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-__all__ = ["RegimeAnomaly", "RegimeAnomalyConfig", "field"]

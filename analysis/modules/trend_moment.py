@@ -8,14 +8,32 @@ from typing import Any
 
 import numpy as np
 
-from analysis.module import (COVERAGE_NEEDED, Causality, Metric, ScoreModule, Timeline, Track, assemble, blend, shortage)
+from analysis.module import COVERAGE_NEEDED, Causality, Metric, ScoreModule, Timeline, Track, assemble, blend, shortage
 from analysis.report import Direction, ModuleReport, Score, Status
 from analysis.scaling import MINIMUM_BARS, af, pr, z0
 from analysis.tracks import at_rows, track
 from data.frames import Candles
-from data.indicators import (adx, atr, bollinger, directional, dominant_period, ema, energy_shares, ewma_volatility,
-                             fractal_dimension, kalman_trend, macd, momentum, rate_of_change, rsi, stochrsi, trend_mode, trendline,
-                             wavelet_trend, zscore)
+from data.indicators import (
+    adx,
+    atr,
+    bollinger,
+    directional,
+    dominant_period,
+    ema,
+    energy_shares,
+    ewma_volatility,
+    fractal_dimension,
+    kalman_trend,
+    macd,
+    momentum,
+    rate_of_change,
+    rsi,
+    stochrsi,
+    trend_mode,
+    trendline,
+    wavelet_trend,
+    zscore,
+)
 from data.indicators.restart import quotient, shifted, unchanged, warmed
 from data.market import Market
 from data.view import MarketView, Need, NeedKind
@@ -27,9 +45,12 @@ METRICS = (
     Metric("ema_trend", "EMA trend", "ATR", .12, 200 + SCALE, R, "(EMA12 - EMA26) / ATR14, then Z0 over 500 bars", "TA-Lib EMA"),
     Metric("rsi", "RSI", "0..100", .08, 220, R, "RSI14; (RSI - 50) / 25 clipped to -1..1", "Wilder 1978"),
     Metric("macd", "MACD histogram", "ATR", .10, 220 + SCALE, R, "(MACD - signal) / ATR14 with 12, 26, 9, then Z0", "Appel 1979"),
-    Metric("bb_pos", "Bollinger position", "half widths", .06, 20, P, "(C - SMA20) / (2 sd20), clipped to -1..1", "Bollinger 2001"),
-    Metric("atr", "ATR", "quote", .0, 200, R, "Wilder's average of the true range, 14 bars; the scale of other metrics", "Wilder 1978"),
-    Metric("adx_dir", "Directional movement", "-1..1", .10, 230, R, "(+DI - -DI) / (+DI + -DI) * min(1, ADX14 / 40)", "Wilder 1978"),
+    Metric("bb_pos", "Bollinger position", "half widths", .06, 20, P, "(C - SMA20) / (2 sd20), clipped to -1..1",
+           "Bollinger 2001"),
+    Metric("atr", "ATR", "quote", .0, 200, R, "Wilder's average of the true range, 14 bars; the scale of other metrics",
+           "Wilder 1978"),
+    Metric("adx_dir", "Directional movement", "-1..1", .10, 230, R, "(+DI - -DI) / (+DI + -DI) * min(1, ADX14 / 40)",
+           "Wilder 1978"),
     Metric("stochrsi", "Stochastic RSI", "0..100", .04, 220, R, "place of RSI14 in its 14-bar range; (x - 50) / 50",
            "Chande & Kroll 1994"),
     Metric("mom", "Momentum", "sd", .10, 260, R, "ln(C_t / C_{t-20}) / (sigma sqrt 20), sigma EWMA 0.94; tanh(x / 2)",
@@ -37,12 +58,12 @@ METRICS = (
     Metric("kalman", "Kalman slope", "standard errors", .16, 500, R, "filtered slope of ln C over its standard error; tanh",
            "Harvey 1989", priority="*"),
     Metric("zscore", "z-score", "sd", .08, 50, P, "(C - mean50) / sd50; tanh(z / 2)", priority="*"),
-    Metric("wavelet", "Wavelet trend", "ATR", .08, 200 + SCALE, R, "(s3 - s5) of ln C over ATR14 / C, causal Haar a trous, then Z0",
-           "Murtagh, Starck & Renaud 2004", priority="**"),
+    Metric("wavelet", "Wavelet trend", "ATR", .08, 200 + SCALE, R,
+           "(s3 - s5) of ln C over ATR14 / C, causal Haar a trous, then Z0", "Murtagh, Starck & Renaud 2004", priority="**"),
     Metric("hilbert", "Trendline slope", "ATR/bar", .05, 200 + SCALE, R, "(HTL_t - HTL_{t-5}) / (5 ATR14), then Z0",
            "Ehlers 2001", priority="**"),
-    Metric("fdi", "Fractal direction", "1..2", .03, 100, P, "sign(C_t - C_{t-50}) * clip((1.455 - D) / 0.11, 0, 1), Sevcik D of 100 bars",
-           "Sevcik 1998", priority="**"),
+    Metric("fdi", "Fractal direction", "1..2", .03, 100, P,
+           "sign(C_t - C_{t-50}) * clip((1.455 - D) / 0.11, 0, 1), Sevcik D of 100 bars", "Sevcik 1998", priority="**"),
 )
 SLOW = ("ema_trend", "adx_dir", "kalman", "wavelet", "hilbert", "fdi")
 FAST = ("rsi", "macd", "bb_pos", "stochrsi", "mom", "zscore")
@@ -121,6 +142,7 @@ class TrendMomentum(ScoreModule):
     letter = "A"
     slug = "trend_moment"
     name = "Trend & momentum"
+    short = "Trend"
     commands = ("trend", "t")
     type = "trend score 0..1 (0.5 neutral)"
     question = "Which way is the price going, and how surely?"
@@ -171,22 +193,34 @@ class TrendMomentum(ScoreModule):
                          coverage=coverage, inputs=tuple(m.key for m in self.metrics if m.weight), reason=reason)
 
     def _rows(self, view: MarketView, rows: int) -> Timeline:
-        """Both markets brought to the rows of the view's own series, and their mean."""
+        """Both markets brought to the rows of the view's own series (of the other, where the own is absent), and their mean."""
         needs = dict(zip(Market, self.needs, strict=True))
-        own = view.candles(needs[view.market])
+        order = sorted(Market, key=lambda m: m is not view.market)  # the view's own first
+        held = {market: view.candles(needs[market]) for market in order}
+        own = next((candles for candles in held.values() if len(candles)), held[view.market])
+        if not len(own):
+            return self._nothing(view, {str(market): view.why_absent(needs[market]) for market in order})
         rows = min(rows, len(own))
         opened, closed = own.open_time[len(own) - rows :], own.close_time[len(own) - rows :]
         sides: dict[Market, _Side] = {}
         absent: dict[str, str] = {}
-        for market in sorted(Market, key=lambda m: m is not view.market):  # the view's own first
-            candles = view.candles(needs[market])
-            if len(candles):
-                sides[market] = self._side(view, candles, opened)
-                if not sides[market].enough[-1]:
-                    absent[str(market)] = shortage(self.metrics, sides[market].tracks, float(sides[market].coverage[-1]))
-            else:
+        for market, candles in held.items():
+            if not len(candles):
                 absent[str(market)] = view.why_absent(needs[market])
-        return self._mean(view, own, closed, sides, absent)
+                continue
+            sides[market] = self._side(view, candles, opened)
+            if not sides[market].enough[-1]:
+                absent[str(market)] = shortage(self.metrics, sides[market].tracks, float(sides[market].coverage[-1]))
+        return self._mean(own, closed, sides, absent)
+
+    def _nothing(self, view: MarketView, absent: Mapping[str, str]) -> Timeline:
+        """One row that knows nothing, for a view without candles."""
+        why = "; ".join(f"{market}: {reason}" for market, reason in absent.items())
+        nan = np.full(1, np.nan)
+        names = ("slow", "fast", "s_spot", "s_perp", "q", "agreement", "confidence")
+        return Timeline(np.full(1, view.as_of_ms), nan, nan, np.zeros(1), {m.key: Track.absent(1, why) for m in METRICS},
+                        {m.key: nan for m in METRICS if m.weight > 0}, dict.fromkeys(names, nan),
+                        {"absent": dict(absent), "weights_version": WEIGHTS_VERSION})
 
     def _side(self, view: MarketView, candles: Candles, opened: np.ndarray) -> _Side:
         """One market at the rows opened at `opened`: its newest bar at or before each, fading as any metric does when late."""
@@ -206,12 +240,11 @@ class TrendMomentum(ScoreModule):
         dated = {key: replace(t, age_s=age_s) for key, t in aligned.items()}
         return _Side(candles, dated, mixed.raw, coverage, mixed.contributions, enough)
 
-    def _mean(self, view: MarketView, own: Candles, closed: np.ndarray, sides: Mapping[Market, _Side],
-              absent: Mapping[str, str]) -> Timeline:
+    def _mean(self, own: Candles, closed: np.ndarray, sides: Mapping[Market, _Side], absent: Mapping[str, str]) -> Timeline:
         rows = len(closed)
-        used = [np.where(side.enough, 1.0, 0.0) for side in sides.values()]
-        count = np.sum(used, axis=0) if used else np.zeros(rows)
         each = tuple(sides.values())
+        used = [np.where(side.enough, 1.0, 0.0) for side in each]
+        count = np.sum(used, axis=0)
 
         def mean(arrays: list[np.ndarray]) -> np.ndarray:
             total = np.zeros(rows)
@@ -224,12 +257,13 @@ class TrendMomentum(ScoreModule):
         raw = np.zeros(rows)
         for share in contributions.values():
             raw = raw + share
-        coverage = mean([s.coverage for s in each])
-        coverage = np.where(count > 0, coverage, np.max([s.coverage for s in each], axis=0) if each else 0.0)
+        most = np.max([s.coverage for s in each], axis=0)
+        coverage = np.where(count > 0, mean([s.coverage for s in each]), most)
         tracks = {m.key: _joint([s.tracks[m.key] for s in each], used) for m in METRICS}
-        extra = {"slow": mean([_part_score(s.tracks, SLOW) for s in each]), "fast": mean([_part_score(s.tracks, FAST) for s in each])}
+        extra = {half: mean([_part_score(s.tracks, keys) for s in each]) for half, keys in (("slow", SLOW), ("fast", FAST))}
         for market in Market:
-            extra[f"s_{market}"] = np.where(sides[market].enough, sides[market].raw, np.nan) if market in sides else np.full(rows, np.nan)
+            side = sides.get(market)
+            extra[f"s_{market}"] = np.full(rows, np.nan) if side is None else np.where(side.enough, side.raw, np.nan)
         apart = np.abs(extra["s_spot"] - extra["s_perp"])
         extra["q"] = np.where(np.isfinite(apart), 1.0 - apart / 2.0, np.where(count > 0, 1.0, np.nan))
         pull = np.sum([np.abs(c) for c in contributions.values()], axis=0)

@@ -21,8 +21,14 @@ from data.indicators.kalman import Trend, kalman_trend
 from data.indicators.oscillators import momentum, rate_of_change, rsi, stochrsi, zscore
 from data.indicators.ranges import adx, adx_warmup, atr, directional, natr, range_expansion, true_range
 from data.indicators.variance_ratio import variance_ratio
-from data.indicators.volatility import (ewma_volatility, garman_klass, historical_volatility, parkinson, rogers_satchell,
-                                        yang_zhang)
+from data.indicators.volatility import (
+    ewma_volatility,
+    garman_klass,
+    historical_volatility,
+    parkinson,
+    rogers_satchell,
+    yang_zhang,
+)
 from data.indicators.wavelet import energy_shares, wavelet_trend
 
 

@@ -39,7 +39,8 @@ def permutation_entropy(candles: Candles, *, window: int = WINDOW_BARS) -> np.nd
 def _codes() -> tuple[int, ...]:
     """The 24 six-bit words that the six comparisons of four values can form."""
     pairs = list(itertools.combinations(range(ORDER), 2))
-    return tuple(sorted({sum(1 << i for i, (a, b) in enumerate(pairs) if p[a] > p[b]) for p in itertools.permutations(range(ORDER))}))
+    orders = itertools.permutations(range(ORDER))
+    return tuple(sorted({sum(1 << i for i, (a, b) in enumerate(pairs) if order[a] > order[b]) for order in orders}))
 
 
 CODES = _codes()

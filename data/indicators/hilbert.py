@@ -39,7 +39,7 @@ def dominant_period(candles: Candles) -> np.ndarray:
 
 def trend_mode(candles: Candles) -> np.ndarray:
     """1 where Ehlers' rules see a trend, 0 where they see a cycle. Recursive; NaN and flat rule of `dominant_period`."""
-    value = on_segments(candles, ("close",), lambda close: talib.HT_TRENDMODE(close).astype(float),
+    value = on_segments(candles, ("close",), lambda close: np.asarray(talib.HT_TRENDMODE(close), float),
                         warmup=PERIOD_WARMUP_BARS, shortest=SHORTEST_BARS)[0]
     value[unchanged(candles.close, 50)] = np.nan
     return value

@@ -44,7 +44,7 @@ def generalised_hurst(x: np.ndarray, window: int) -> np.ndarray:
     slope[: window - 1] = np.nan
     for k, weight in zip(lags, lean, strict=True):
         moved = np.full(n, np.nan)
-        moved[window - 1 :] = trailing_mean(np.abs(x[k:] - x[:-k]), window - k)[window - 1 - k :]
+        moved[window - 1 :] = trailing_mean(np.abs(x[k:] - x[:-k]), int(window - k))[window - 1 - k :]
         with np.errstate(divide="ignore", invalid="ignore"):
             slope += weight * np.log(np.where(moved > 0, moved, np.nan))
     return slope

@@ -14,7 +14,8 @@ import numpy as np
 BLOCK_ROWS = 8192  # rows worked on at a time, so that a block's few arrays stay in the processor's cache
 
 
-def _in_blocks(x: np.ndarray, window: int, work: Callable[[np.ndarray], tuple[np.ndarray, ...]], outputs: int) -> list[np.ndarray]:
+def _in_blocks(x: np.ndarray, window: int, work: Callable[[np.ndarray], tuple[np.ndarray, ...]],
+               outputs: int) -> list[np.ndarray]:
     """`work` maps m values to m - window + 1 results per output; put side by side over all of x, NaN in the first rows."""
     x = np.asarray(x, np.float64)
     n = len(x)

@@ -109,7 +109,7 @@ class SimulatedExchange:
         if key.interval.ms < HOUR_MS:
             oldest = now // DAY_MS * DAY_MS - FINE_DAYS * DAY_MS
             start = max(oldest, oldest if start_ms is None else start_ms)
-            end = min(now, now if end_ms is None else end_ms)
+            end = now if end_ms is None else min(now, key.interval.floor(end_ms) + key.interval.ms)
             minutes = self._minutes(key.symbol, key.interval.floor(start), end)
             found = minutes if key.interval is Interval.M1 else aggregate(minutes, key.interval)
         else:
@@ -299,12 +299,11 @@ def _candles(seed: int, index: int, item: Listing, opened: np.ndarray, returns: 
     n = len(returns)
     close = _on_grid(item.price * np.exp(np.cumsum(returns)), item.tick, np.rint)
     start = np.concatenate(([_on_grid(np.array([item.price]), item.tick, np.rint)[0]], close[:-1]))
-    stream = _stream(seed, 950, index)
     # Highest and lowest point of a Brownian bridge between open and close (inverse of its Rayleigh-type law).
     sd = UNIT * (np.take(STATE_SD, states) * max(item.beta, 0.5) + item.noise * 0.6)
     move = np.log(close / start)
-    up = 0.5 * (move + np.sqrt(move**2 - 2 * sd**2 * np.log(stream.random(n))))
-    down = 0.5 * (move - np.sqrt(move**2 - 2 * sd**2 * np.log(stream.random(n))))
+    up = 0.5 * (move + np.sqrt(move**2 - 2 * sd**2 * np.log(_stream(seed, 950, index).random(n))))
+    down = 0.5 * (move - np.sqrt(move**2 - 2 * sd**2 * np.log(_stream(seed, 951, index).random(n))))
     high = np.maximum(np.maximum(start, close), _on_grid(start * np.exp(up), item.tick, np.ceil))
     low = np.minimum(np.minimum(start, close), np.maximum(item.tick, _on_grid(start * np.exp(down), item.tick, np.floor)))
     if item.symbol == "DOGEUSDT" and n > 15_000:

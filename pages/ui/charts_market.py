@@ -26,7 +26,7 @@ def candle_chart(candles: Candles, overlays: Mapping[str, np.ndarray], *, trendi
     import plotly.graph_objects as go
 
     when = local_times(candles.open_time)
-    fig = theme.figure(height, xaxis_rangeslider_visible=False, bargap=0.15,
+    fig = theme.figure(height, xaxis={"rangeslider": {"visible": False}, "anchor": "y2"}, bargap=0.15,
                        yaxis={"domain": [0.24, 1.0], "side": "right"}, yaxis2={"domain": [0.0, 0.18], "side": "right", "showgrid": False})
     fig.add_trace(go.Candlestick(
         x=when, open=candles.open, high=candles.high, low=candles.low, close=candles.close, name="price", showlegend=False,

@@ -64,10 +64,10 @@ def heat_map(symbols: Sequence[str], columns: Sequence[tuple[str, str, Sequence[
         fig.add_heatmap(
             z=column, y=list(symbols), x=[""], zmin=0, zmax=1, showscale=False, xgap=2, ygap=2, row=1, col=number,
             colorscale=theme.diverging() if letter == "A" else theme.rising(theme.MODULE[letter]),
-            text=[["–" if v is None else f"{v:.2f}"] for v in values], texttemplate="%{text}", textfont={"size": 12},
+            text=[["–" if v is None else f"{v:.2f}"] for v in values], texttemplate="%{text}", textfont={"size": 12, "color": theme.tone().text},
             hovertemplate="%{y} " + title + ": %{z:.3f}<extra></extra>")
-        fig.update_yaxes(autorange="reversed", showgrid=False, row=1, col=number)
-        fig.update_xaxes(showticklabels=False, row=1, col=number)
+        fig.update_yaxes(autorange="reversed", showgrid=False, ticks="", row=1, col=number)
+        fig.update_xaxes(showticklabels=False, ticks="", row=1, col=number)
     fig.update_annotations(font={"size": 12, "color": theme.tone().faint})
     fig.update_layout(hovermode="closest", margin={"t": 34})
     return fig

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
+from streamlit.navigation.page import StreamlitPage
 
 from core.sextant import World
 from data.clock import iso
-from pages.ui import theme
 from pages.ui.session import focus, remember, workbench
 
 
@@ -28,6 +30,18 @@ PAGES = (
     PageRow("Market", "pages/symbol.py", "Analysis", ":material/query_stats:", "analysis"),
     PageRow("Set up", "pages/market_data.py", "Data", ":material/database:", "data"),
 )
+
+ICON = str(Path(__file__).parent / "icon.png")  # a file: a named icon would be fetched from a font server
+
+# Constant text only: less air above the title, figures in columns that line up, the chip at the right edge on narrow screens too.
+STYLE = """<style>
+.block-container, [data-testid="stMainBlockContainer"] { padding: 2.6rem clamp(1rem, 3vw, 3rem) 2rem; }
+[data-testid="stSidebar"] { min-width: 13.5rem; width: 13.5rem; }
+h1 { font-size: 2rem !important; }
+[data-testid="stSidebarHeader"] { height: 2.2rem; margin-bottom: 0; }
+[data-testid="stMetricValue"], [data-testid="stDataFrame"], h3 { font-variant-numeric: tabular-nums; }
+[data-testid="stMetricValue"] { font-size: 1.9rem; }
+</style>"""
 
 CHIP = {  # colour of the badge and its icon, by provenance
     "LIVE": ("green", ":material/sensors:"),
@@ -49,13 +63,16 @@ def chip(provenance: str, words: str) -> None:
     st.badge(f"{provenance} · {words}", icon=icon, color=colour, help=CHIP_HELP.get(provenance))  # type: ignore[arg-type]
 
 
-def draw_frame(title: str) -> None:
+def draw_frame(title: str, pages: Mapping[PageRow, StreamlitPage]) -> None:
     """Sidebar and header of every page."""
     sextant = workbench()
     here = focus()
+    st.html(STYLE)
+    st.logo(ICON, size="large")
+    symbols = list(sextant.symbols(here.key.market)) or [here.symbol]
+    intervals = [str(i) for i in sextant.intervals(here.symbol, here.key.market)] or [str(here.key.interval)]
+    address = {"symbol": here.symbol, "interval": str(here.key.interval), "market": str(here.key.market)}
     with st.sidebar:
-        symbols = list(sextant.symbols(here.key.market)) or [here.symbol]
-        intervals = [str(i) for i in sextant.intervals(here.symbol, here.key.market)] or [str(here.key.interval)]
         # Widgets are keyed by what they show: an address typed by hand wins over what was chosen before.
         chosen = st.selectbox("Symbol", symbols, index=symbols.index(here.symbol) if here.symbol in symbols else 0,
                               key=f"symbol-{here.symbol}", help="Type to search.")
@@ -64,12 +81,17 @@ def draw_frame(title: str) -> None:
         if chosen != here.symbol or interval != str(here.key.interval):
             remember(symbol=chosen, interval=interval, market=str(here.key.market))
             st.rerun()
+        for group in dict.fromkeys(row.group for row in pages):
+            st.caption(group)
+            for row, page in pages.items():
+                if row.group == group:
+                    st.page_link(page, label=row.title, icon=row.icon, query_params=address)
     left, right = st.columns([3, 2], vertical_alignment="center")
     left.title(title, anchor=False)
-    with right, st.container(horizontal=True, horizontal_alignment="right"):
+    with right:
         _live_chip()
     if sextant.world is World.SIMULATED:
-        st.caption(f":{theme.CAPTION}[Simulated exchange: prices are invented and their truths are known. Nothing here is a real market.]")
+        st.caption("Simulated exchange: prices are invented and their truths are known. Nothing here is a real market.")
 
 
 @st.fragment(run_every="20s")
@@ -78,7 +100,8 @@ def _live_chip() -> None:
     sextant = workbench()
     here = focus()
     status = sextant.status(here.key) if here.key in sextant.reader.keys() else sextant.status()
-    chip(status.provenance, status.words)
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        chip(status.provenance, status.words)
     seen = st.session_state.get("newest-close")
     st.session_state["newest-close"] = status.newest_close_ms
     if seen is not None and status.newest_close_ms is not None and status.newest_close_ms > seen and seen % 1000 == 999:

@@ -16,7 +16,6 @@ DOWN = "#E4572E"
 NEUTRAL = "#8A94A6"
 WARNING = "#E9B949"
 ACCENT = "#6C7BFF"
-CAPTION = "gray"
 MODULE = {"A": "#4E79A7", "B": "#F28E2B", "C": "#E15759", "D": "#76B7B2", "E": "#59A14F",
           "F": "#EDC948", "G": "#B07AA1", "H": "#FF9DA7", "I": "#9C755F", "J": "#BAB0AC"}
 

@@ -62,13 +62,13 @@ def change_text(change: float | None) -> str:
     return f"{'▲' if change > 0 else '▼' if change < 0 else '■'} {change:+.2%}"
 
 
-def score_card(report: ModuleReport) -> None:
+def score_card(module: ScoreModule, report: ModuleReport) -> None:
     """One module: its number, its bar, its label, and how far it can be believed."""
     with st.container(border=True):
         known = report.score is not None
         label = report.label.replace("_", " ").lower() if report.label else ("" if known else "not enough data")
-        st.metric(f"{report.letter} · {report.name}", f"{report.score:.2f}" if report.score is not None else "unknown",
-                  delta=label or None, delta_color="off", delta_arrow="off", help=f"{report.type}. Range: {RANGES.get(report.letter, '0 to 1')}.")
+        st.metric(f"{report.letter} · {module.short}", f"{report.score:.2f}" if report.score is not None else "unknown",
+                  delta=label or None, delta_color="off", delta_arrow="off", help=f"{report.name}: {report.type}. Range: {RANGES.get(report.letter, '0 to 1')}.")
         st.progress(report.score if report.score is not None else 0.0)
         trust = [f"coverage {report.coverage:.0%}"]
         if report.confidence is not None:
@@ -144,7 +144,7 @@ def _is_number(text: str) -> bool:
 
 def as_of_line(provenance: str, as_of_ms: int) -> str:
     """The stamp under a chart."""
-    return f"{provenance} · as of {local_text(as_of_ms)} ({zone().key}) · {iso(as_of_ms)}"
+    return f"{provenance} · as of {local_text(as_of_ms + 1)} ({zone().key}) · {iso(as_of_ms)}"
 
 
 def empty_state(words: str, button: str, action: Callable[[], None]) -> None:

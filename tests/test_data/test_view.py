@@ -1,0 +1,73 @@
+"""A view holds what was known at its moment, exactly the declared history, and answers only for what was declared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from data.clock import FixedClock, parse_time
+from data.errors import NoData, UndeclaredNeed
+from data.market import HOUR_MS, Interval, Market
+from data.simulator.market import SimulatedExchange
+from data.view import Need, NeedKind, build_view
+
+NOW = parse_time("2026-11-20T08:30:00Z")
+HOURLY = Need(NeedKind.CANDLES, 300)
+DAILY = Need(NeedKind.CANDLES, 200, interval=Interval.D1)
+PERP = Need(NeedKind.CANDLES, 300, market=Market.PERP, optional=True)
+FUNDING = Need(NeedKind.FUNDING, 100, optional=True)
+
+
+@pytest.fixture(scope="module")
+def exchange():
+    return SimulatedExchange(7, FixedClock(NOW))
+
+
+def view_of(exchange, at=None, needs=(HOURLY, DAILY, PERP, FUNDING)):
+    return build_view(exchange, "ETHUSDT", Market.SPOT, Interval.H1, needs, at_ms=at)
+
+
+def test_without_a_time_the_view_is_right_after_the_newest_candle(exchange):
+    view = view_of(exchange)
+    assert view.as_of_ms == parse_time("2026-11-20T08:00:00Z") - 1 and view.at_ms == view.as_of_ms + 1
+    assert view.age_s(view.candles(HOURLY)) == 0.0
+
+
+def test_a_bar_is_visible_only_after_it_closed(exchange):
+    at = parse_time("2026-03-01T12:00:00Z")
+    seen = view_of(exchange, at).candles(HOURLY)
+    assert seen.close_time[-1] == at - 1 and len(seen) == 300
+    assert view_of(exchange, at - 1).candles(HOURLY).close_time[-1] == at - 1 - HOUR_MS
+
+
+def test_a_longer_interval_joins_by_close(exchange):
+    at = parse_time("2026-03-01T23:00:00Z")
+    daily = view_of(exchange, at).candles(DAILY)
+    assert daily.close_time[-1] == parse_time("2026-03-01") - 1 and len(daily) == 200
+
+
+def test_the_history_is_exactly_what_was_declared_whatever_is_stored(exchange):
+    long = view_of(exchange, needs=(HOURLY, Need(NeedKind.CANDLES, 900)))
+    assert len(long.candles(HOURLY)) == 300
+    assert np.array_equal(long.candles(HOURLY).close, view_of(exchange).candles(HOURLY).close)
+
+
+def test_absent_inputs_are_empty_with_a_reason(exchange):
+    view = view_of(exchange)
+    assert len(view.candles(PERP)) == 0 and view.why_absent(PERP) == "no perp 1h candles of ETHUSDT are stored"
+    assert "no source provides funding" in view.why_absent(FUNDING)
+
+
+def test_asking_for_what_was_not_declared_is_an_error(exchange):
+    with pytest.raises(UndeclaredNeed, match="was not declared"):
+        view_of(exchange, needs=(HOURLY,)).candles(DAILY)
+
+
+def test_before_the_first_candle_there_is_no_view(exchange):
+    with pytest.raises(NoData, match="no stored candle before 2020-01-01"):
+        view_of(exchange, parse_time("2020-01-01"))
+
+
+def test_a_past_moment_far_after_the_data_ages_it(exchange):
+    view = view_of(exchange, NOW + 5 * HOUR_MS)
+    assert view.age_s(view.candles(HOURLY)) == 5.5 * 3600

@@ -1,0 +1,65 @@
+"""The three pages in a real browser: painted, complete, without errors, in both themes and on a phone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.test_pages.conftest import settled
+
+pytestmark = pytest.mark.browser
+
+PAGES = [("", "Overview"), ("/analysis?symbol=ETHUSDT&interval=1h", "Analysis"), ("/data", "Data")]
+
+
+def overflow(page) -> int:
+    """How many pixels the page is wider than the window."""
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+@pytest.mark.parametrize(("path", "heading"), PAGES, ids=[h for _, h in PAGES])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 420])
+def test_page_is_painted(simulated_server, visit, path, heading, dark, width):
+    page = visit(simulated_server.url + path, heading=heading, dark=dark, width=width)
+    assert page.locator('[data-testid="stException"]').count() == 0
+    assert page.get_by_text("SIMULATED").first.is_visible()
+    assert page.locator('[data-testid="stAlertContentError"]').count() == 0
+    assert overflow(page) <= 1
+    background = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+    assert background == ("rgb(14, 19, 32)" if dark else "rgb(251, 251, 253)")
+
+
+def test_overview_scores_all_twelve_symbols(simulated_server, visit):
+    page = visit(simulated_server.url, heading="Overview")
+    page.get_by_text("Scores side by side").wait_for(timeout=60_000)
+    assert page.locator('[data-testid="stDataFrame"]').count() == 1
+    heat = page.locator('[data-testid="stPlotlyChart"]')
+    assert heat.count() == 1
+    labels = heat.locator("text").all_inner_texts() or heat.inner_text().split()
+    text = " ".join(labels)
+    assert all(symbol in text for symbol in ("BTCUSDT", "TRXUSDT", "DOGEUSDT"))
+
+
+def test_analysis_opens_every_module_tab(simulated_server, visit):
+    page = visit(simulated_server.url + "/analysis?symbol=SOLUSDT&interval=4h", heading="Analysis")
+    assert page.get_by_role("heading", name="SOLUSDT").count() >= 1
+    for letter in ("B", "G", "J", "A"):
+        page.get_by_role("tab", name=f"{letter} ·").click()
+        settled(page)
+        page.get_by_text("How is this computed?").first.wait_for(timeout=60_000)
+        assert page.locator('[data-testid="stAlertContentError"]').count() == 0
+
+
+def test_the_symbol_switcher_writes_the_address(simulated_server, visit):
+    page = visit(simulated_server.url + "/analysis", heading="Analysis")
+    page.locator('[data-testid="stSidebar"]').get_by_role("combobox").first.click()
+    page.get_by_role("option", name="LTCUSDT").click()
+    settled(page)
+    page.get_by_role("heading", name="LTCUSDT").wait_for(timeout=30_000)
+    assert "symbol=LTCUSDT" in page.url
+
+
+def test_html_in_the_address_is_shown_as_text_or_ignored(simulated_server, visit):
+    page = visit(simulated_server.url + "/analysis?symbol=<img src=x onerror=alert(1)>&interval=9q&market=moon", heading="Analysis")
+    assert page.locator("img[src='x']").count() == 0
+    assert page.locator('[data-testid="stException"]').count() == 0
