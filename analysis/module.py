@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from analysis.report import ModuleReport, Part, Score, Status
+from data.clock import age_text
 from data.view import MarketView, Need
 
 COVERAGE_NEEDED = 0.65  # so that no weight grows by more than 1/0.65 = 1.54x (methods.md 2.1)
@@ -181,32 +182,35 @@ def blend(metrics: tuple[Metric, ...], tracks: Mapping[str, Track]) -> Blend:
     return Blend(raw, coverage, contributions, enough)
 
 
-def parts_of(metrics: tuple[Metric, ...], tracks: Mapping[str, Track], contributions: Mapping[str, np.ndarray]) -> tuple[Part, ...]:
+def standing(metric: Metric, track: Track) -> tuple[Status, str]:
+    """The newest status of a metric, its age taken into account, and why it does not count (or what stands in), in words."""
+    status = Status(int(track.status[-1]))
+    if status.counts and track.freshness(metric.tau_bars) == 0.0:
+        return Status.STALE, f"its input is {age_text(int(track.age_s * 1000))} old"
+    return status, track.note if status is not Status.OK else ""
+
+
+def parts_of(metrics: tuple[Metric, ...], tracks: Mapping[str, Track],
+             contributions: Mapping[str, np.ndarray]) -> tuple[Part, ...]:
     """The newest row of every metric as report parts, in the table's order."""
     parts = []
     for m in metrics:
         track = tracks[m.key]
-        status = Status(int(track.status[-1]))
-        if status.counts and track.freshness(m.tau_bars) == 0.0:
-            status = Status.STALE
+        status, note = standing(m, track)
         share = contributions.get(m.key)
         contribution = None if m.weight == 0 or share is None or not np.isfinite(share[-1]) else float(share[-1])
-        parts.append(Part(
-            name=m.key, title=m.title, value=_number(track.value[-1]), unit=m.unit, weight=m.weight,
-            contribution=contribution, status=status.word, k=_number(track.k[-1]),
-            age_s=_number(track.age_s), note=track.note if not status.counts or status is Status.FALLBACK else "",
-        ))
+        parts.append(Part(name=m.key, title=m.title, value=_number(track.value[-1]), unit=m.unit, weight=m.weight, contribution=contribution,
+                          status=status.word, k=_number(track.k[-1]), age_s=_number(track.age_s), note=note))
     return tuple(parts)
 
 
 def shortage(metrics: tuple[Metric, ...], tracks: Mapping[str, Track], coverage: float) -> str:
     """Why there is no score, in words: the coverage and the heaviest metrics that are missing, with their reasons."""
-    lost = sorted((m for m in metrics if m.weight > 0 and not Status(int(tracks[m.key].status[-1])).counts),
-                  key=lambda m: -m.weight)
-    words = "; ".join(f"{m.title}: {tracks[m.key].note or Status(int(tracks[m.key].status[-1])).word}" for m in lost[:3])
+    lost = [(m, *standing(m, tracks[m.key])) for m in metrics if m.weight > 0]
+    lost = sorted((row for row in lost if not row[1].counts), key=lambda row: -row[0].weight)
+    words = "; ".join(f"{m.title}: {note or status.word}" for m, status, note in lost[:3])
     more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-    stale = "" if lost else "the inputs are too old; "
-    return f"only {coverage:.0%} of the weight is known, {COVERAGE_NEEDED:.0%} needed: {stale}{words}{more}"
+    return f"only {coverage:.0%} of the weight is known, {COVERAGE_NEEDED:.0%} needed: {words or 'the inputs are too old'}{more}"
 
 
 def _number(value: float | np.floating) -> float | None:
@@ -222,12 +226,13 @@ def assemble(module: ScoreModule, view: MarketView, line: Timeline, *, label: st
     why = "" if known else (reason or shortage(module.metrics, line.tracks, coverage))
     parts = parts_of(module.metrics, line.tracks, line.contributions)
     counted = [p.age_s for p in parts if p.age_s is not None and p.status in ("ok", "fallback")]
-    missing = tuple(f"{p.title}: {p.note or p.status}" for p in parts if p.status not in ("ok", "fallback"))
+    missing = [f"{p.title}: {p.note or p.status}" for p in parts if p.status not in ("ok", "fallback")]
+    missing += [f"{need.describe()}: {view.why_absent(need)}" for need in module.needs if not len(view.series[need])]
     return ModuleReport(
         letter=module.letter, slug=module.slug, name=module.name, type=module.type, symbol=view.symbol, market=str(view.market),
         interval=str(view.interval), as_of_ms=view.as_of_ms, score=score, status="ok" if known else "insufficient", reason=why,
         coverage=coverage, age_s=max(counted) if counted else None, raw=raw, link=module.link,
         value=module.typed(view, score, raw, coverage, why), parts=parts, label=label if known else "",
         agreement=agreement if known else None, confidence=confidence if known else None,
-        percentile=percentile if known else None, provenance=view.provenance, shown=line.shown, missing=missing,
+        percentile=percentile if known else None, provenance=view.provenance, shown=line.shown, missing=tuple(missing),
     )

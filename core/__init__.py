@@ -11,7 +11,7 @@ from typing import Any
 _HOMES = {"Sextant": "core.sextant", "World": "core.sextant", "Settings": "core.settings", "build": "core.wiring",
           "load_settings": "core.settings", "SextantError": "data.errors"}
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ checked: fifteen planted leaks of the usual kinds (core/planted_leaks.py) must b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -40,12 +41,13 @@ SEED = 20_261_120
 
 @dataclass(frozen=True)
 class Finding:
-    """One checked thing. `words` names the first difference when it failed."""
+    """One checked thing. `known` of its `comparisons` were of finite values; `words` names the first difference when it failed."""
 
     name: str
     kind: str
     causality: str
     comparisons: int
+    known: int
     ok: bool
     words: str = ""
 
@@ -129,7 +131,7 @@ def check_series(name: str, kind: str, causality: str, series: Series, candles: 
                  warmup_bars: int = 0) -> Finding:
     """One indicator on one stretch of candles."""
     whole = series(candles)
-    comparisons = 0
+    comparisons = known = 0
     for cut in cuts:
         trials: list[tuple[str, Candles]] = [("deleted", candles.take(slice(0, cut + 1)))]
         trials += [(f"poisoned ({p + 1})", poisoned(candles, cut, p)) for p in range(poisons)]
@@ -137,14 +139,15 @@ def check_series(name: str, kind: str, causality: str, series: Series, candles: 
             try:
                 answer = series(world)
             except (ValueError, FloatingPointError, IndexError, ZeroDivisionError) as error:
-                return Finding(name, kind, causality, comparisons, False, f"future {how} after bar {cut}: it failed ({error})"[:160])
+                return Finding(name, kind, causality, comparisons, known, False, f"future {how} after bar {cut}: it failed ({error})"[:160])
             for output, values in answer.items():
                 comparisons += 1
+                known += bool(np.isfinite(values[cut]))
                 if not _same(values[cut], whole[output][cut]):
                     words = f"future {how} after bar {cut}: {output} became {values[cut]:.6g}, was {whole[output][cut]:.6g}"
-                    return Finding(name, kind, causality, comparisons, False, words)
+                    return Finding(name, kind, causality, comparisons, known, False, words)
     words = _start_shift(series, candles, whole, causality, warmup_bars) if warmup_bars else ""
-    return Finding(name, kind, causality, comparisons, not words, words)
+    return Finding(name, kind, causality, comparisons, known, not words, words)
 
 
 def _start_shift(series: Series, candles: Candles, whole: dict[str, np.ndarray], causality: str, warmup_bars: int) -> str:
@@ -203,6 +206,7 @@ def check_module(module: ScoreModule, exchange: SimulatedExchange, end_ms: int, 
     own = next(c for n, c in stage.view.series.items() if n.interval in (None, Interval.H1) and len(c))
     rows = [r - (len(own) - SPAN_BARS) for r in chosen_cuts(own, len(own) - SPAN_BARS, cuts, seed)]
     faults: dict[str, str] = {}
+    known: Counter[str] = Counter()
     comparisons = 0
     for row in rows:
         for kind in (None, *range(poisons)):
@@ -212,12 +216,13 @@ def check_module(module: ScoreModule, exchange: SimulatedExchange, end_ms: int, 
             answer = module.timeline(view, 1 + ahead)
             comparisons += 1
             for key, was, now in _compared(stage.whole, answer, row, -1 - ahead):
+                known[key] += bool(np.isfinite(np.ravel(now)[0]))
                 if key not in faults and not _same(was, now):
                     faults[key] = f"future {how} after {stage.whole.close_time[row]}: became {now!r}, was {was!r}"[:160]
-    found = [Finding(f"{module.letter}.{m.key}", "metric", str(m.causality), comparisons, m.key not in faults, faults.get(m.key, ""))
+    found = [Finding(f"{module.letter}.{m.key}", "metric", str(m.causality), comparisons, known[m.key], m.key not in faults, faults.get(m.key, ""))
              for m in module.metrics]
     rest = next((f"{k}: {w}" for k, w in faults.items() if k not in {m.key for m in module.metrics}), "")
-    return [*found, Finding(f"{module.letter} {module.name}", "module", "", comparisons, not rest, rest)]
+    return [*found, Finding(f"{module.letter} {module.name}", "module", "", comparisons, known["raw"], not rest, rest)]
 
 
 def _rows_after(view: MarketView, close_ms: int) -> int:
@@ -271,7 +276,7 @@ def check_everything(modules: Sequence[ScoreModule], *, cuts: int = 200, poisons
 
 def _joined(halves: list[Finding]) -> Finding:
     bad = next((h for h in halves if not h.ok), halves[0])
-    return replace(bad, comparisons=sum(h.comparisons for h in halves))
+    return replace(bad, comparisons=sum(h.comparisons for h in halves), known=sum(h.known for h in halves))
 
 
 def _tell(progress: Callable[[int, int, str], None] | None, done: int, total: int, name: str) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from analysis.fits import FitCache
 from analysis.module import ScoreModule, Timeline
 from analysis.report import ModuleReport
 from analysis.scorecard import Scorecard, needs_of, score_view
+from core.kept import Kept
 from core.settings import Settings
 from data.clock import Clock, age_text, iso
 from data.errors import DataError, InputError, NoData
@@ -27,12 +26,12 @@ from data.store import CandleStore, Gap, SeriesSummary
 from data.view import CandleReader, MarketView, build_view
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from data.cleaning import CleanTable
     from data.importer import ImportReport
     from data.quality import QualityReport
 
 SCORECARDS_KEPT = 512
+TIMELINES_KEPT = 48  # a few hundred kB each
 
 
 class World(StrEnum):
@@ -79,8 +78,9 @@ class Sextant:
         self._store = store
         self._simulator = simulator
         self._fits = fits
-        self._cards: OrderedDict[tuple[Any, ...], Scorecard] = OrderedDict()
-        self._lock = threading.Lock()
+        self._configuration = tuple(repr(m.config) for m in modules)
+        self._cards: Kept[Scorecard] = Kept(SCORECARDS_KEPT)
+        self._timelines: Kept[Timeline] = Kept(TIMELINES_KEPT)
 
     # -- what is there ------------------------------------------------------------------------------------------
 
@@ -142,17 +142,13 @@ class Sextant:
 
     def gaps(self, key: SeriesKey) -> tuple[Gap, ...]:
         """Every hole between the first and the last candle, and whether the exchange confirmed it."""
-        if self.world is World.REAL:
-            return tuple(self._store.gaps(key))
-        candles = self._simulator.read(key)
-        halts = set(candles.halts)
-        return tuple(Gap(a, b, n, "confirmed exchange gap" if (a, b) in halts else "not yet known") for a, b, n in candles.gaps())
+        return tuple(self.reader.gaps(key))
 
     def quality(self, key: SeriesKey) -> QualityReport:
         """What is wrong with a series, finding by finding."""
-        from data.quality import examine
+        from data.quality import assess
 
-        return examine(key, self.candles(key), gaps=self.gaps(key), reader=self.reader)
+        return assess(self.reader, key)
 
     def holdings(self) -> tuple[SeriesSummary, ...]:
         """What is on disk: a row a series."""
@@ -162,11 +158,11 @@ class Sextant:
         """Re-hash every stored part; what is damaged, in words."""
         return tuple(str(d) for d in self._store.verify().damage)
 
-    def filled(self, candles: Candles, strategy: str) -> pd.DataFrame:
-        """A copy for export with missing bars filled by a named strategy; `filled` marks invented rows (decisions.md 6)."""
-        from data.cleaning import fill
+    def cleaned(self, candles: Candles, fill: str = "leave") -> CleanTable:
+        """A copy for export with missing bars filled in a named way; invented rows are marked (decisions.md 6)."""
+        from data.cleaning import Fill, clean
 
-        return fill(candles, strategy)
+        return clean(candles, Fill.parse(fill))
 
     # -- bringing data in ---------------------------------------------------------------------------------------
 
@@ -193,17 +189,15 @@ class Sextant:
 
     def scores(self, key: SeriesKey, *, at_ms: int | None = None) -> Scorecard:
         """All built modules for one symbol; without a time, right after its newest candle."""
-        version = (key, at_ms, self.world, self.reader.version(key), tuple(repr(m.config) for m in self.modules))
-        with self._lock:
-            if version in self._cards:
-                self._cards.move_to_end(version)
-                return self._cards[version]
-        card = score_view(self.view(key, at_ms=at_ms), self.modules)
-        with self._lock:
-            self._cards[version] = card
-            while len(self._cards) > SCORECARDS_KEPT:
-                self._cards.popitem(last=False)
-        return card
+        return self._cards.get(self._version(key, at_ms), lambda: score_view(self.view(key, at_ms=at_ms), self.modules))
+
+    def known_card(self, key: SeriesKey) -> Scorecard | None:
+        """The newest scorecard if it is computed already: what a page can paint at once."""
+        return self._cards.peek(self._version(key))
+
+    def _version(self, key: SeriesKey, *more: Any) -> tuple[Any, ...]:
+        """Everything a result depends on: the series' content, the world, the modules' configurations, and the question."""
+        return (key, self.world, self.reader.version(key), self._configuration, *(more or (None,)))
 
     def module(self, word: str) -> ScoreModule:
         """A module by letter, slug or command word."""
@@ -219,13 +213,12 @@ class Sextant:
     def timeline(self, word: str, key: SeriesKey, bars: int) -> Timeline:
         """A module's history over the newest `bars` bars, for charts."""
         module = self.module(word)
-        return module.timeline(self.view(key, modules=(module,), more_bars=bars - 1), bars)
+        return self._timelines.get(self._version(key, module.letter, bars), lambda: module.timeline(
+            self.view(key, modules=(module,), more_bars=bars - 1), bars))
 
-    def known_card(self, key: SeriesKey) -> Scorecard | None:
-        """The newest scorecard if it is computed already: what a page can paint at once."""
-        version = (key, None, self.world, self.reader.version(key), tuple(repr(m.config) for m in self.modules))
-        with self._lock:
-            return self._cards.get(version)
+    def known_timeline(self, word: str, key: SeriesKey, bars: int) -> Timeline | None:
+        """A module's history if it is computed already."""
+        return self._timelines.peek(self._version(key, self.module(word).letter, bars))
 
     def board(self, symbols: Iterable[str], interval: Interval, market: Market = Market.SPOT) -> Iterator[BoardRow]:
         """Rows of the watchlist, each as soon as it is ready (not in order)."""

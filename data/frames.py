@@ -179,6 +179,8 @@ class Candles:
     @cached_property
     def segments(self) -> tuple[slice, ...]:
         """The gap-free stretches, oldest first; library indicators are called on each alone."""
+        if not len(self):
+            return ()
         starts = np.unique(self.segment_start)
         ends = np.append(starts[1:], len(self))
         return tuple(slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True) if b > a)

@@ -285,7 +285,8 @@ def summary_text(report: ImportReport) -> str:
     """
     lines = []
     for s in report.series:
-        words = [f"{s.key}: {s.added:,} added, {s.duplicates:,} duplicates, {s.present:,} present", f"{len(s.gaps)} gaps"]
+        words = [f"{s.key}: {s.added:,} added, {s.duplicates:,} duplicates, {s.present:,} present",
+                 "1 gap" if len(s.gaps) == 1 else f"{len(s.gaps)} gaps"]
         words += [f"{n:,} {what}" for n, what in ((s.conflicts, "conflicts kept aside"), (s.rejected_total, "lines rejected"),
                                                   (s.dropped_open, "open candles dropped")) if n]
         lines.append(", ".join(words))

@@ -169,19 +169,24 @@ class CandleStore:
         return [Gap(start, end, (end - start) // step + 1, CONFIRMED if (start, end) in confirmed else NOT_KNOWN,
                     confirmed.get((start, end), "")) for start, end in holes_of(manifest, key.interval)]
 
-    def conflicts(self, key: SeriesKey) -> list[Conflict]:
-        """What was offered and contradicts a stored candle; kept aside, never merged (C4)."""
+    def conflict_count(self, key: SeriesKey) -> int:
+        entry = self._shelf.manifest(key).conflicts
+        return entry.rows if entry else 0
+
+    def conflicts(self, key: SeriesKey, *, limit: int = 1000) -> list[Conflict]:
+        """What was offered and contradicts a stored candle, the last `limit` kept; set aside, never merged (C4)."""
         part = self._conflict_part(key)
         if part is None or not part.rows:
             return []
-        times = part.columns["open_time"]
+        kept = take(part.columns, slice(-limit, None))
+        times = kept["open_time"]
         stored = self.read(key, int(times.min()), int(times.max()) + 1)
         at = np.searchsorted(stored.open_time, times)
         have = stored.columns()
         out = []
-        for row, (time, place, source) in enumerate(zip(times.tolist(), at.tolist(), part.sources, strict=True)):
+        for row, (time, place, source) in enumerate(zip(times.tolist(), at.tolist(), part.sources[-limit:], strict=True)):
             there = place < len(stored) and int(stored.open_time[place]) == time
-            out.append(Conflict(time, source, {n: part.columns[n][row].item() for n in COLUMNS},
+            out.append(Conflict(time, source, {n: kept[n][row].item() for n in COLUMNS},
                                 {n: have[n][place].item() for n in COLUMNS} if there else None))
         return out
 
@@ -194,7 +199,7 @@ class CandleStore:
             first, last = manifest.parts[manifest.months[0]].first, manifest.parts[manifest.months[-1]].last
             size = sum(e.bytes for e in manifest.parts.values())
             out.append(SeriesSummary(key, manifest.rows, first, last, size, manifest.provenance, len(gaps),
-                                     sum(g.bars for g in gaps), manifest.conflicts.rows if manifest.conflicts else 0,
+                                     sum(g.bars for g in gaps), self.conflict_count(key),
                                      self._shelf.damage_of(key)))
         return out
 

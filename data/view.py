@@ -49,6 +49,21 @@ class Need:
         return " ".join(str(w) for w in words)
 
 
+NOT_KNOWN = "not yet known"
+CONFIRMED = "confirmed exchange gap"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Missing bars: open_time of the first and of the last, how many, and what is known about why."""
+
+    start: int
+    end: int
+    bars: int
+    status: str = NOT_KNOWN
+    reason: str = ""
+
+
 class CandleReader(Protocol):
     """Where stored candles are read from: the Parquet store, or the simulated exchange."""
 
@@ -62,6 +77,10 @@ class CandleReader(Protocol):
 
     def last_close_ms(self, key: SeriesKey) -> int | None:
         """close_time of the newest candle; None when there is none."""
+        ...
+
+    def gaps(self, key: SeriesKey) -> list[Gap]:
+        """Every hole between the first and the last candle, and whether the exchange confirmed it."""
         ...
 
     def version(self, key: SeriesKey) -> str:

@@ -83,9 +83,9 @@ def imported(document: dict) -> None:
     if rows:
         st.success(f"{document['files']} files read: {sum(r['Added'] for r in rows):,} candles added, {sum(r['Already there'] for r in rows):,} were there already.")
         st.dataframe(rows, hide_index=True, width="stretch")
-    refused = [*document.get("rejected", []), *(r for s in document["series"] for r in s["rejected"])]
+    refused = [*document["refused"], *(r for s in document["series"] for r in s["rejected"])]
     if refused:
-        st.warning(f"{document.get('rejected_total', len(refused)):,} lines or files were not read:")
+        st.warning(f"{document['rejected_total']:,} lines or files were not read:")
         st.dataframe([{"File": r["file"], "Line": r["line"], "Why": r["reason"]} for r in refused[:500]], hide_index=True, width="stretch")
     if document["series"] and sextant.world is World.SIMULATED:
         st.info("The page still shows the simulated exchange. Use “Show the real data” above to switch.")
@@ -121,7 +121,7 @@ def gaps(key: SeriesKey) -> None:
         st.success(f"{key} has no hole between its first and its last candle.")
         return
     frame = pd.DataFrame([{"From": iso(g.start), "To (open of the last missing)": iso(g.end), "Bars": g.bars, "State": g.status} for g in found])
-    st.markdown(f"**{len(found)} holes, {sum(g.bars for g in found):,} bars missing.** A hole is never filled with invented prices: "
+    st.markdown(f"**{len(found)} hole{'s' * (len(found) > 1)}, {sum(g.bars for g in found):,} bars missing.** A hole is never filled with invented prices: "
                 "indicators begin again after it.")
     st.dataframe(frame, hide_index=True, width="stretch")
     widgets.download(frame, f"gaps-{key.symbol}-{key.interval}")

@@ -67,17 +67,17 @@ def board(rows: list[BoardRow], slot: st.delta_generator.DeltaGenerator, *, read
     """The table, in watchlist order."""
     frame = pd.DataFrame([row_of(r) for r in rows])
     config: dict[str, object] = {
-        "Symbol": st.column_config.TextColumn("Symbol", width=86, pinned=True, help="Select a row to open its analysis."),
-        "Price": st.column_config.TextColumn("Price", width=84, help="Close of the newest candle, at the symbol's tick."),
-        "24 h": st.column_config.TextColumn("24 h", width=74, help="Change of the close against 24 hours before."),
-        "Last 48 bars": st.column_config.LineChartColumn("Last 48 bars", width=110, help=f"Closes of the last 48 {interval} candles.", color=theme.ACCENT),
+        "Symbol": st.column_config.TextColumn("Symbol", width=80, pinned=True, help="Select a row to open its analysis."),
+        "Price": st.column_config.TextColumn("Price", width=78, help="Close of the newest candle, at the symbol's tick."),
+        "24 h": st.column_config.TextColumn("24 h", width=70, help="Change of the close against 24 hours before."),
+        "Last 48 bars": st.column_config.LineChartColumn("Last 48 bars", width=96, help=f"Closes of the last 48 {interval} candles.", color=theme.ACCENT),
         "Label": st.column_config.TextColumn("Label", width=88, help="Trend or range, once the probability has stood on one side for two bars."),
-        "Alarm": st.column_config.TextColumn("Alarm", width=58, help="info below 0.3, watch to 0.6, alert above; kept until it has been quiet for 6 bars."),
-        "Age": st.column_config.TextColumn("Age", width=60, help="Since the newest candle closed."),
+        "Alarm": st.column_config.TextColumn("Alarm", width=50, help="info below 0.3, watch to 0.6, alert above; kept until it has been quiet for 6 bars."),
+        "Age": st.column_config.TextColumn("Age", width=54, help="Since the newest candle closed."),
     }
     for module in sextant.modules:
         config[module.short] = st.column_config.ProgressColumn(
-            module.short, width=92, min_value=0.0, max_value=1.0, format="%.2f", color=theme.MODULE[module.letter],
+            module.short, width=84, min_value=0.0, max_value=1.0, format="%.2f", color=theme.MODULE[module.letter],
             help=f"{module.question} {module.type}. {widgets.RANGES.get(module.letter, '')}. Empty: not enough data.")
     with slot.container():
         chosen = st.dataframe(frame, hide_index=True, width="stretch", height=min(36 + 35 * len(frame), 1800), column_config=config,

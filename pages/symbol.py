@@ -8,6 +8,7 @@ import streamlit as st
 from pages.ui import charts_market, charts_scores, module_tabs, theme, widgets
 from pages.ui.session import focus, guarded, settle, workbench
 
+REGIME_BARS = 500  # one volatility fit a day is needed for each of them
 CANDLE_CHOICES = (200, 500, 1000, charts_market.MOST_CANDLES)
 
 sextant = workbench()
@@ -32,10 +33,17 @@ with guarded("the candles"):
         shown = candles.tail(int(bars or 500))
         lines = {name: values[-len(shown):] for choice in chosen for name, values in module_tabs.OVERLAYS[choice](candles).items()}
         chart = st.empty()
-        holes = [g for g in shown.gaps()]
-        chart_keys = {"key": "candle-chart", "file_name": f"{key.symbol}-{key.interval}", "alt": f"Candles of {key.symbol}"}
-        with chart:
-            theme.draw(charts_market.candle_chart(shown, lines, gaps=holes), **chart_keys)
+
+        def candle_chart(sides: np.ndarray | None, name: str) -> None:
+            """The chart, with or without regimes behind the candles."""
+            behind = None if sides is None else np.concatenate((np.zeros(max(0, len(shown) - len(sides))), sides))[-len(shown):]
+            with chart:
+                theme.draw(charts_market.candle_chart(shown, lines, trending=behind, gaps=shown.gaps()), key=f"candles-{name}",
+                           file_name=f"{key.symbol}-{key.interval}", alt=f"Candles of {key.symbol}")
+
+        reach = min(len(shown), REGIME_BARS)
+        known = sextant.known_timeline("B", key, reach) if shade else None
+        candle_chart(None if known is None else module_tabs.sides_of(known), "shaded" if known else "plain")
 
     with scores_slot, st.spinner("Scoring ...", show_time=False):
         card = sextant.scores(key)
@@ -45,12 +53,9 @@ with guarded("the candles"):
                 widgets.score_card(sextant.module(report.letter), report)
     with chart_slot:
         st.caption(widgets.as_of_line(card.provenance, card.as_of_ms))
-        if shade:
+        if shade and known is None:
             with st.spinner("Reading regimes ...", show_time=False):
-                side = module_tabs.regime_sides(sextant, key, min(len(shown), 500))
-            padded = np.concatenate((np.zeros(max(0, len(shown) - len(side))), side))[-len(shown):]
-            with chart:
-                theme.draw(charts_market.candle_chart(shown, lines, trending=padded, gaps=holes), **(chart_keys | {"key": "candle-chart-regimes"}))
+                candle_chart(module_tabs.regime_sides(sextant, key, reach), "shaded")
 
     tabs = st.tabs([f"{r.letter} · {sextant.module(r.letter).short}" for r in card.reports], key="module-tab", on_change="rerun")
     for tab, report in zip(tabs, card.reports, strict=True):

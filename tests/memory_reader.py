@@ -35,4 +35,5 @@ def view_of(module: ScoreModule, candles: Candles, *, daily: Candles | None = No
     series = {key: candles}
     if daily is not None:
         series[key.at(Interval.D1)] = daily
-    return build_view(MemoryReader(series), symbol, Market.SPOT, candles.interval, module.needs, at_ms=at_ms, account=account, fits=fits)
+    return build_view(MemoryReader(series), symbol, Market.SPOT, candles.interval, module.needs, at_ms=at_ms, account=account,
+                      fits=fits)

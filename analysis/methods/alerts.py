@@ -9,10 +9,11 @@ import numpy as np
 ON_LEVEL = 0.6
 OFF_LEVEL = 0.3
 QUIET_BARS = 6  # an alert ends after this many bars in a row below OFF_LEVEL
+MEMORY_BARS = 24  # an alert that was not renewed for so long is over, so that a state depends on a known stretch of the past
 
 
 def alert_states(score: np.ndarray, level: np.ndarray | float = ON_LEVEL) -> np.ndarray:
-    """True from a score at or above `level` until six bars in a row lie below .3.
+    """True from a score at or above `level` until six bars in a row lie below .3, at most 24 bars after the last such score.
 
     Parameters
     ----------
@@ -24,21 +25,21 @@ def alert_states(score: np.ndarray, level: np.ndarray | float = ON_LEVEL) -> np.
     Returns
     -------
     ndarray of bool, shape (n_bars,)
-        The series is taken to begin without an alert.
+        Value t depends on bars t-24 .. t only. The series is taken to begin without an alert.
     """
     levels = np.broadcast_to(np.asarray(level, float), np.shape(score))
     out = np.zeros(len(score), bool)
-    on, quiet = False, 0
+    raised, quiet = -MEMORY_BARS - 1, 0
     for t, (a, limit) in enumerate(zip(np.asarray(score, float).tolist(), levels.tolist(), strict=True)):
         if a < OFF_LEVEL:
             quiet += 1
         elif a >= OFF_LEVEL:
             quiet = 0
         if a >= limit:
-            on = True
-        elif on and quiet >= QUIET_BARS:
-            on = False
-        out[t] = on
+            raised = t
+        elif quiet >= QUIET_BARS:
+            raised = -MEMORY_BARS - 1
+        out[t] = t - raised <= MEMORY_BARS
     return out
 
 
@@ -60,4 +61,7 @@ def budget_level(score: np.ndarray, *, allowed: int) -> float:
             peak = max(peak, a)
     peaks.append(peak)
     loud = sorted((p for p in peaks if p >= ON_LEVEL), reverse=True)
-    return ON_LEVEL if len(loud) <= allowed else min(1.0, math.nextafter(loud[max(0, allowed)], math.inf))
+    if len(loud) <= allowed:
+        return ON_LEVEL
+    # just above the first peak too many, to three decimals: a threshold that nobody reads to the sixteenth
+    return min(1.0, math.ceil(loud[max(0, allowed)] * 1000.0 + 1e-6) / 1000.0)

@@ -31,5 +31,6 @@ def changepoints(x: np.ndarray, *, minimum_bars: int = MINIMUM_BARS, penalty_per
     import ruptures
 
     scaled = (x[rows] - x[rows].mean()) / x[rows].std()  # the cost adds 1e-6 to a covariance: keep it negligible
-    ends = ruptures.Pelt(model="normal", min_size=minimum_bars, jump=1).fit(scaled).predict(pen=penalty_per_log * np.log(len(rows)))
+    search = ruptures.Pelt(model="normal", min_size=minimum_bars, jump=1).fit(scaled)
+    ends = search.predict(pen=penalty_per_log * np.log(len(rows)))
     return [int(rows[end]) for end in ends[:-1]]

@@ -24,7 +24,7 @@ def _cusum(z: np.ndarray, restart: np.ndarray, slack: float, limit: float, clip:
         if restart[t]:
             up, down, wide = 0.0, 0.0, 0.0
         value = z[t]
-        if not value == value:
+        if value != value:
             continue
         spread = min((value * value - 1.0) / square_sd, clip)
         value = min(max(value, -clip), clip)

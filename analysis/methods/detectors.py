@@ -70,7 +70,7 @@ def _joined(*several: np.ndarray) -> np.ndarray:
 
 
 def features_of(inputs: Inputs, *, last: int | None = None) -> np.ndarray:
-    """Inputs of the isolation forest, shape (n_bars, 4): |z of return|, ln(sd20/sd200), |z of ln volume|, cumulative deviation."""
+    """Inputs of the isolation forest, shape (n_bars, 4): |z return|, ln(sd20/sd200), |z ln volume|, cumulative deviation."""
     z = surprise(inputs.log_return, inputs.restart, centred=False)
     volume = surprise(inputs.log_volume, inputs.restart, centred=True)
     ratio = mean_and_spread_shift(inputs.log_return, last=last)[2]

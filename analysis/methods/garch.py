@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.fits import FitCache
-from analysis.methods.schedule import fit_days, quietly
+from analysis.methods.schedule import fit_days, percent_returns, quietly
 from analysis.report import Status
 from analysis.scaling import pr
 from data.frames import Candles
@@ -131,7 +131,7 @@ def garch_volatility(candles: Candles, *, bars: int = 1, fits: FitCache | None =
     bars = min(bars, n)
     sigma, rank = np.full(n, np.nan), np.full(n, np.nan)
     status = np.full(n, Status.WARMUP, np.int8)
-    percent = 100.0 * candles.log_return
+    percent = percent_returns(candles)
     parameters: dict[str, float] = {}
     note, stand_in = "", None
     for day in fit_days(candles, bars):

@@ -37,6 +37,11 @@ class FitDay:
         return slice(self.window.start, self.rows.stop)
 
 
+def percent_returns(candles: Candles) -> np.ndarray:
+    """Log returns in percent, what fits learn from; NaN at the first bar of each segment."""
+    return 100.0 * candles.log_return if len(candles) else np.empty(0)
+
+
 def fit_days(candles: Candles, bars: int, *, returns: int = FIT_RETURNS, minimum: int = FIT_MINIMUM) -> Iterator[FitDay]:
     """One `FitDay` for every UTC day (and segment) among the newest `bars` bars, oldest first.
 

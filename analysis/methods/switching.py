@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.fits import FitCache
-from analysis.methods.schedule import fit_days, quietly
+from analysis.methods.schedule import fit_days, percent_returns, quietly
 from analysis.report import Status
 from data.frames import Candles
 from data.kernel import kernel
@@ -125,7 +125,7 @@ def regime_probability(candles: Candles, *, bars: int = 1, fits: FitCache | None
     bars = min(bars, n)
     probability = np.full(n, np.nan)
     status = np.full(n, Status.WARMUP, np.int8)
-    percent = 100.0 * candles.log_return
+    percent = percent_returns(candles)
     parameters: dict[str, float] = {}
     note = ""
     for day in fit_days(candles, bars):

@@ -9,7 +9,7 @@ from data.kernel import kernel
 DECAY = 0.94  # RiskMetrics (1996)
 CLIP_SD = 4.0  # an update counts at most as a 4 sd move
 SEED_BARS = 30
-WARMUP_BARS = 260  # seed, then until the weight of the start is below 1e-6 (.94^230)
+WARMUP_BARS = 320  # seed, then until the start weighs below 1e-6; longer than 230 because clipped updates depend on it too
 
 
 @kernel
@@ -21,7 +21,7 @@ def _surprise(x: np.ndarray, restart: np.ndarray, decay: float, clip: float, see
         if restart[t]:
             seen, total, squares = 0, 0.0, 0.0
         value = x[t]
-        if not value == value:
+        if value != value:
             continue
         if seen < seed:
             total += value
@@ -69,7 +69,7 @@ def surprise(x: np.ndarray, restart: np.ndarray, *, centred: bool, decay: float 
     Returns
     -------
     ndarray of shape (n_bars,)
-        Signed, in sd. NaN for the first 260 bars of a segment (30 of them start level and variance, then two different
+        Signed, in sd. NaN for the first 320 bars of a segment (30 of them start level and variance, then two different
         starts agree within 1e-6) and while the variance is 0 (a flat series).
 
     References

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from analysis.fits import FitCache
-from analysis.methods.alerts import ON_LEVEL, alert_states, budget_level
+from analysis.methods.alerts import MEMORY_BARS, ON_LEVEL, alert_states, budget_level
 from analysis.methods.cauchy import cauchy_p, cauchy_terms
 from analysis.methods.detectors import (
     FEATURES,
@@ -23,6 +23,7 @@ from analysis.methods.detectors import (
     features_of,
 )
 from analysis.methods.isolation import fit_forest, read_forest
+from analysis.methods.spectral_residual import FLAG_ABOVE
 from analysis.methods.winsor import WARMUP_BARS
 from analysis.module import COVERAGE_NEEDED, Causality, Metric, ScoreModule, Timeline, Track, assemble
 from analysis.report import Intensity, ModuleReport, Status
@@ -44,7 +45,7 @@ class RegimeAnomalyConfig:
     forest_rows: int = 2000  # 1000 for bars below 15 minutes, where a week is longer than the history
     forest_rows_short: int = 1000
     forest_lead_bars: int = REACH_BARS + 1
-    trail_bars: int = 24  # how far back an alert may have begun and still hold
+    trail_bars: int = MEMORY_BARS
     budget_days: int = 90
     budget_minimum_bars: int = 500
     flat_bars: int = 200
@@ -80,6 +81,7 @@ METRICS = (
             "saliency of the last bar against the 21 bars before, 128-bar window padded with its median." + _TP,
             "Ren et al. 2019", "***"),
 )
+NO_SOURCE_YET = ("abs_z_open_interest", "abs_z_funding")  # columns of the table that no source fills
 UNFITTED = {m.key: m.weight for m in METRICS if m.key != "iforest"}
 
 
@@ -95,7 +97,7 @@ class RegimeAnomaly(ScoreModule):
     Label: info below .3, watch, alert. An alert begins at the on-level and ends after six bars below .3. The on-level is .6,
     or higher where the past 90 days (or as many as the history holds) would have raised more than one alert a week; it is
     set at 00:00 UTC and measured on the combination without the forest, since a quarter of weekly forests would have to be
-    grown for it. An alert that began more than 24 bars ago is only known if it was renewed since.
+    grown for it. An alert that is not renewed for 24 bars is over.
 
     Detectors without data are left out and named; below 65 % of the weight there is no score. Change points are drawn on
     charts "in hindsight" (analysis/methods/changepoints.py) and never enter.
@@ -140,8 +142,8 @@ class RegimeAnomaly(ScoreModule):
         level = self._levels(candles, inputs, fits, trail)
 
         flat = _flat(inputs.log_return, self.config.flat_bars)
-        age_s, step_s = view.age_s(candles), candles.interval.ms / 1000
-        tracks = {m.key: self._track(m, statistic[m.key], p[m.key], flat, candles, trail, age_s, step_s) for m in METRICS}
+        age_s = view.age_s(candles)
+        tracks = {m.key: self._track(m, statistic[m.key], p[m.key], flat, candles, trail, age_s) for m in METRICS}
         coverage, raw, contributions = _combine(tracks, trail)
         score = np.where(np.isfinite(raw), surprisal(cauchy_p(raw)), np.nan)
         alert = alert_states(score, level)
@@ -154,9 +156,10 @@ class RegimeAnomaly(ScoreModule):
             "alert_on_level": float(level[-1]),
             "p_of_inputs": {name: _number(x[-1]) for name, x in evidence.single.items()},
             "z_return_sd": _number(evidence.features[-1, 0]), "z_volume_sd": _number(evidence.features[-1, 2]),
-            "cusum_alarm": bool(evidence.statistic["cusum"][-1] >= 1.0), "spectral_flag": bool(evidence.statistic["spectral"][-1] > 3.0),
-            "forest_columns": columns, "forest_left_out": ["abs_z_open_interest", "abs_z_funding", *(c for c in FEATURES if c not in columns)]
-            if columns else [], "weights_version": self.config.weights_version,
+            "cusum_alarm": bool(evidence.statistic["cusum"][-1] >= 1.0),
+            "spectral_flag": bool(evidence.statistic["spectral"][-1] > FLAG_ABOVE),
+            "forest_columns": columns, "forest_left_out": [*NO_SOURCE_YET, *(c for c in FEATURES if c not in columns)],
+            "weights_version": self.config.weights_version,
         }
         return Timeline(
             newest(candles.close_time), newest(raw), newest(score), newest(coverage),
@@ -235,11 +238,12 @@ class RegimeAnomaly(ScoreModule):
 
     def _budget_room(self, interval: Interval) -> int:
         per_day = max(1, DAY_MS // interval.ms)
-        return max(self.config.budget_minimum_bars, self.config.history_bars - TAIL_BARS - REACH_BARS - per_day - self.config.trail_bars)
+        used = TAIL_BARS + REACH_BARS + per_day + self.config.trail_bars
+        return max(self.config.budget_minimum_bars, self.config.history_bars - used)
 
-    def _track(self, m: Metric, statistic: np.ndarray, p: np.ndarray, flat: np.ndarray, candles: Candles, trail: int, age_s: float,
-               step_s: float) -> Track:
-        n = len(candles)
+    def _track(self, m: Metric, statistic: np.ndarray, p: np.ndarray, flat: np.ndarray, candles: Candles, trail: int,
+               age_s: float) -> Track:
+        n, step_s = len(candles), candles.interval.ms / 1000
         value, chance, still = statistic[n - trail :].copy(), p[n - trail :].copy(), flat[n - trail :]
         status = np.where(still, Status.DEGENERATE, np.where(np.isfinite(chance), Status.OK, Status.WARMUP)).astype(np.int8)
         chance[status != Status.OK] = np.nan

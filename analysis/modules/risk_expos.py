@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from analysis.fits import FitCache
+from analysis.methods.chandelier import chandelier_stop
 from analysis.methods.stated_risk import ENOUGH_DAYS, MINIMUM_DAYS, WINDOW_DAYS, StatedRisk, stated_risk
+from analysis.methods.var_comparison import compare_var
 from analysis.module import Blend, Causality, Metric, ScoreModule, Timeline, Track, assemble, blend
 from analysis.report import ModuleReport, Risk, Status
 from analysis.scaling import pr
-from analysis.statistics import (
-    cornish_fisher,
-    drawdown,
-    ewma_variance,
-    fit_tail,
-    gaussian_es,
-    gaussian_var,
-    independence,
-    kupiec,
-    rolling_ratios,
-    sharpe,
-    simulate_horizon,
-)
+from analysis.statistics import drawdown, ewma_variance, rolling_ratios, sharpe
 from data.frames import Candles
 from data.indicators.ranges import natr
 from data.indicators.volatility import ewma_volatility
@@ -77,15 +67,16 @@ METRICS = (
     Metric("mdd", "Drawdown from the 90-day high", "fraction of value", .15, 90 + 90, Causality.PREFIX,
            "1 - C / highest daily close of 90 days" + _RANK + ", with an account drawdown now / 10 % kill limit."),
     Metric("vol_target", "Exposure at target volatility", "x", .12, 261 + 100, Causality.RECURSIVE,
-           "min(2, 25 % / sigma), sigma = EWMA(.94) of this interval's returns, annualised; r = percentile of sigma over 500 bars, "
-           "with an account clip(sigma/25 % - .5).", "Moreira & Muir 2017"),
-    Metric("leverage", "Leverage", "x equity", .10, 0, Causality.PREFIX, "gross notional / equity; r = leverage / 3.", tau_bars=60.0),
+           "min(2, 25 % / sigma), sigma = EWMA(.94) of this interval's returns, annualised; r = percentile of sigma over 500 "
+           "bars, with an account clip(sigma/25 % - .5).", "Moreira & Muir 2017"),
+    Metric("leverage", "Leverage", "x equity", .10, 0, Causality.PREFIX, "gross notional / equity; r = leverage / 3."),
     Metric("liq_distance", "Distance to liquidation", "daily sd", .12, 0, Causality.PREFIX,
            "|mark - liquidation price| / (mark x daily sigma); r = clip(1 - d/5)."),
     Metric("liq_zone", "Liquidation mass nearby", "share", .05, 0, Causality.PREFIX,
            "estimated liquidation mass within 2 ATR(1d) / total; r = percentile."),
     Metric("atr_stop", "Stop distance", "% of price", .05, 200 + 100, Causality.RECURSIVE,
-           "NATR14; r = its percentile over 500 bars, with an account open risk / 3 %. Stop shown: close - 2.5 ATR14.", "Wilder 1978"),
+           "NATR14; r = its percentile over 500 bars, with an account open risk / 3 %. Stop shown: close - 2.5 ATR14.",
+           "Wilder 1978"),
     Metric("dyn_sharpe", "Sharpe ratio 60 d", "per sqrt year", .06, 61, Causality.PREFIX,
            "mean / sd of 60 daily returns x sqrt 365; r = clip(.5 - Sharpe/4).", "Sharpe 1994", priority="**"),
     Metric("adaptive_stop", "Adaptive stop multiple", "ATR", .05, 200 + 100, Causality.RECURSIVE,
@@ -142,15 +133,16 @@ class RiskExposure(ScoreModule):
         return self._timeline(view, bars)[0]
 
     def typed(self, view: MarketView, score: float | None, raw: float | None, coverage: float, reason: str) -> Risk:
-        horizon = max(1, DAY_MS // view.interval.ms)
-        return Risk(value=score, interval=str(view.interval), horizon_bars=int(horizon), as_of_ms=view.as_of_ms, coverage=coverage,
-                    inputs=tuple(m.key for m in METRICS), reason=reason)
+        horizon_bars = max(1, DAY_MS // view.interval.ms)
+        return Risk(value=score, interval=str(view.interval), horizon_bars=horizon_bars, as_of_ms=view.as_of_ms,
+                    coverage=coverage, inputs=tuple(m.key for m in METRICS), reason=reason)
 
     def score(self, view: MarketView) -> ModuleReport:
         line, observed, risk = self._timeline(view, 1)
-        shown = {**line.shown, **self._evidence(view, observed, risk)}
-        line = Timeline(line.close_time, line.raw, line.score, line.coverage, line.tracks, line.contributions, line.extra, shown)
-        return assemble(self, view, line, confidence=min(1.0, float(line.coverage[-1])), label=_label(float(line.score[-1])))
+        fits = view.fits if isinstance(view.fits, FitCache) else FitCache()
+        shown = {**line.shown, **compare_var(observed, risk, fits, alpha=self.config.alpha)}
+        return assemble(self, view, replace(line, shown=shown), confidence=min(1.0, float(line.coverage[-1])),
+                        label=_label(float(line.score[-1])))
 
     def _timeline(self, view: MarketView, bars: int) -> tuple[Timeline, np.ndarray, StatedRisk | None]:
         own, daily = view.candles(self._own), view.candles(self._daily)
@@ -161,7 +153,9 @@ class RiskExposure(ScoreModule):
         shown["mode"] = "market"
         if view.account is not None:
             known = _returns(view.account.equity_curve)
-            if len(known) >= self.config.account_days_minimum:
+            if view.account.equity <= 0:
+                shown["mode_note"] = "the account has no equity: market mode"
+            elif len(known) >= self.config.account_days_minimum:
                 tracks |= self._account_tracks(view, view.account, known, bars)
                 shown["mode"] = "account"
             else:
@@ -176,8 +170,7 @@ class RiskExposure(ScoreModule):
     def _worst_counts(self, mixed: Blend, tracks: Mapping[str, Track]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """`0.7 mean + 0.3 max`; raw is the sum of the contributions in the metrics' order."""
         heavy = [m for m in METRICS if m.weight >= self.config.max_weight]
-        known = np.stack([np.where((tracks[m.key].status <= Status.FALLBACK) & np.isfinite(tracks[m.key].k), tracks[m.key].k, -1.0)
-                          for m in heavy])
+        known = np.stack([np.where(tracks[m.key].status <= Status.FALLBACK, tracks[m.key].k, -1.0) for m in heavy])
         for i, m in enumerate(heavy):
             if tracks[m.key].freshness(m.tau_bars) == 0.0:
                 known[i, -1] = -1.0
@@ -213,51 +206,45 @@ class RiskExposure(ScoreModule):
         gone = row < 0
         stale = ~gone & (own.close_time[len(own) - bars :] - daily.close_time[day] > 3 * 1.2 * DAY_MS)
 
-        def track(values: np.ndarray, ranks: np.ndarray, at: np.ndarray, base: np.ndarray, needs: int, have: np.ndarray, note: str = "") -> Track:
-            """Pick the row of each bar; before enough days the metric is warming up, and says how many are lacking."""
-            pick = np.clip(at, 0, None)
-            value = np.where(at >= 0, values[pick], np.nan) if len(values) else np.full(bars, np.nan)
-            k = np.where(at >= 0, ranks[pick], np.nan) if len(values) else np.full(bars, np.nan)
-            status = np.where(np.isfinite(k), base[pick] if len(base) else Status.OK, Status.WARMUP).astype(np.int8)
-            status = np.where((at >= 0) & np.isfinite(value) & ~np.isfinite(k) & (have >= needs), Status.DEGENERATE, status)
+        def track(values: np.ndarray, ranks: np.ndarray, still: np.ndarray, at: np.ndarray, needs: int,
+                  base: np.ndarray | None = None, note: str = "") -> Track:
+            """Pick each bar's row; where there are too few days the metric is warming up, and says how many are lacking."""
+            if not len(values):
+                return Track.absent(bars, f"needs {needs} more daily bars", Status.WARMUP)
+            pick, have = np.clip(at, 0, None), at + 1
+            value, k = np.where(have > 0, values[pick], np.nan), np.where(have > 0, ranks[pick], np.nan)
+            status = np.where(np.isfinite(k), Status.OK if base is None else base[pick], Status.WARMUP)
+            status = np.where((have > 1) & still[pick], Status.DEGENERATE, status)
             status = np.where(stale, Status.STALE, status).astype(np.int8)
             words = note
             if status[-1] == Status.WARMUP:
-                words = f"needs {max(1, needs - int(have[-1]))} more daily bars"
+                lacking = needs - int(have[-1])
+                words = f"needs {lacking} more daily bars" if lacking > 0 else "too few known days in its window"
             elif status[-1] == Status.DEGENERATE:
                 words = "daily closes do not vary"
             elif status[-1] == Status.STALE:
                 words = "the newest daily candle is too old"
             return Track(value, np.where(status <= Status.FALLBACK, k, np.nan), status, age_s, step_s, words)
 
+        rank = {"window": cfg.rank_days, "minimum": cfg.rank_days_minimum}
+        still = _flat(observed, WINDOW_DAYS)
         fallback = np.where(risk.fallback, Status.FALLBACK, Status.OK)
         short = f"fewer than {ENOUGH_DAYS} daily returns: Gaussian VaR, Student t shortfall"
-        still = _flat(observed, WINDOW_DAYS)
         tracks = {}
         for key, series in (("var", risk.var), ("cvar", risk.es)):
-            known = np.where(still, np.nan, series)
-            rank = pr(known, window=cfg.rank_days, minimum=cfg.rank_days_minimum, last=last)
-            tracks[key] = track(np.maximum(series, 0.0), rank, at, fallback, MINIMUM_DAYS - 1 + cfg.rank_days_minimum, at + 1, short)
-            too_few = (at + 1 < MINIMUM_DAYS) & ~stale
-            status = np.where(too_few, Status.MISSING, tracks[key].status).astype(np.int8)
-            note = tracks[key].note
-            if too_few[-1]:
-                note = f"{int(at[-1]) + 1} daily returns, at least {MINIMUM_DAYS} needed: needs {MINIMUM_DAYS - int(at[-1]) - 1} more days"
-            tracks[key] = Track(tracks[key].value, tracks[key].k, status, age_s, step_s, note)
+            ranks = pr(np.where(still, np.nan, series), **rank, last=last)
+            found = track(np.maximum(series, 0.0), ranks, still, at, MINIMUM_DAYS - 1 + cfg.rank_days_minimum, fallback, short)
+            few = (at + 1 < MINIMUM_DAYS) & ~stale
+            words = f"{at[-1] + 1} daily returns, at least {MINIMUM_DAYS} needed" if few[-1] else found.note
+            tracks[key] = replace(found, status=np.where(few, Status.MISSING, found.status).astype(np.int8), note=words)
         depth = -drawdown(daily.close, window=cfg.drawdown_days)
         depth[: cfg.drawdown_days - 1] = np.nan
-        moved = np.where(_flat(daily.close, cfg.drawdown_days), np.nan, depth)
-        last_day = max(1, len(daily) - int(day.min()))
-        rank = pr(moved, window=cfg.rank_days, minimum=cfg.rank_days_minimum, last=last_day)
-        fine = np.zeros(len(daily), np.int8)
-        tracks["mdd"] = track(depth, rank, row, fine, cfg.drawdown_days - 1 + cfg.rank_days_minimum, row + 1)
+        at_rest = _flat(daily.close, cfg.drawdown_days)
+        ranks = pr(np.where(at_rest, np.nan, depth), **rank, last=len(daily) - int(day.min()))
+        tracks["mdd"] = track(depth, ranks, at_rest, row, cfg.drawdown_days - 1 + cfg.rank_days_minimum)
         ratio = rolling_ratios(observed, window=cfg.sharpe_days, last=last)[0]
-        k = np.clip(0.5 - ratio / 4.0, 0.0, 1.0)
-        shown_ratio = np.where(_flat(observed, cfg.sharpe_days), 0.0, ratio)  # no spread: no ratio, but known to be nothing
-        tracks["dyn_sharpe"] = track(shown_ratio, k, at, np.zeros(len(observed), np.int8), cfg.sharpe_days, at + 1)
-        if tracks["dyn_sharpe"].status[-1] == Status.DEGENERATE:
-            bad = tracks["dyn_sharpe"]
-            tracks["dyn_sharpe"] = Track(np.where(bad.status == Status.DEGENERATE, np.nan, bad.value), bad.k, bad.status, age_s, step_s, bad.note)
+        at_rest = _flat(observed, cfg.sharpe_days)
+        tracks["dyn_sharpe"] = track(ratio, np.clip(0.5 - ratio / 4.0, 0.0, 1.0), at_rest, at, cfg.sharpe_days)
         return tracks, observed[: int(at[-1]) + 1], risk
 
     def _own_tracks(self, view: MarketView, own: Candles, bars: int) -> tuple[dict[str, Track], dict[str, Any]]:
@@ -288,13 +275,14 @@ class RiskExposure(ScoreModule):
                 note = "the price does not move"
             return Track(v, r, status, age_s, step_s, note)
 
+        needs = {key: self.metric(key).warmup_bars for key in ("vol_target", "atr_stop", "adaptive_stop")}
         tracks = {
-            "vol_target": track(exposure, sigma_rank, sigma, self.metric("vol_target").warmup_bars),
-            "atr_stop": track(range_pct, range_rank, range_pct, self.metric("atr_stop").warmup_bars),
-            "adaptive_stop": track(multiple, np.clip((multiple - 1.5) / 2.0, 0.0, 1.0), range_pct, self.metric("adaptive_stop").warmup_bars),
+            "vol_target": track(exposure, sigma_rank, sigma, needs["vol_target"]),
+            "atr_stop": track(range_pct, range_rank, range_pct, needs["atr_stop"]),
+            "adaptive_stop": track(multiple, np.clip((multiple - 1.5) / 2.0, 0.0, 1.0), range_pct, needs["adaptive_stop"]),
         }
         close = float(own.close[-1])
-        trailing = chandelier(own.high, atr, multiple, bars=cfg.ratchet_bars)
+        trailing = chandelier_stop(own.high, atr, multiple, bars=cfg.ratchet_bars)
         shown = {
             "sigma_per_year": _number(sigma[-1]), "stop_price": _number(close - cfg.stop_atr * atr[-1]), "stop_atr": cfg.stop_atr,
             "adaptive_stop_price": _number(close - multiple[-1] * atr[-1]), "chandelier_stop_price": _number(trailing),
@@ -308,8 +296,9 @@ class RiskExposure(ScoreModule):
         cfg = self.config
         age_s = max(0.0, (view.at_ms - 1 - account.as_of_ms) / 1000)
         risk = stated_risk(returns, first=len(returns) - 1, alpha=cfg.alpha)
-        status = Status.FALLBACK if risk.fallback[-1] else Status.OK
-        note = f"fewer than {ENOUGH_DAYS} daily returns of the account: Gaussian VaR, Student t shortfall" if risk.fallback[-1] else ""
+        short = bool(risk.fallback[-1])
+        status = Status.FALLBACK if short else Status.OK
+        note = f"fewer than {ENOUGH_DAYS} daily returns of the account: Gaussian VaR, Student t shortfall" if short else ""
         var, es = max(0.0, float(risk.var[-1])), float(risk.es[-1])
         es = max(0.0, es) if math.isfinite(es) else var
         depth = -float(drawdown(account.equity_curve)[-1])
@@ -332,66 +321,9 @@ class RiskExposure(ScoreModule):
             nan = np.full(bars - 1, np.nan)
             states = np.append(np.full(bars - 1, Status.MISSING, np.int8), state).astype(np.int8)
             known = float(k) if state.counts else math.nan
-            words = note if state is Status.FALLBACK else "the account's returns do not vary" if state is Status.DEGENERATE else ""
+            words = {Status.FALLBACK: note, Status.DEGENERATE: "the account's returns do not vary"}.get(state, "")
             tracks[key] = Track(np.append(nan, value), np.append(nan, known), states, age_s, DAY_MS / 1000, words)
         return tracks
-
-    def _evidence(self, view: MarketView, observed: np.ndarray, risk: StatedRisk | None) -> dict[str, Any]:
-        """All five VaR and ES of the symbol, their tests and their conditions: shown beside the score, never in it."""
-        if risk is None or len(observed) < MINIMUM_DAYS:
-            return {"var_methods": None, "var_methods_note": f"{len(observed)} daily returns, at least {MINIMUM_DAYS} needed"}
-        fits = view.fits if isinstance(view.fits, FitCache) else FitCache()
-        alpha, window = self.config.alpha, observed[-WINDOW_DAYS:]
-        row = len(observed) - 1
-        cf = cornish_fisher(window, alpha=alpha)
-        extreme = fits.get("evt-and-ten-days/1", window, lambda x: _fitted_tails(x, alpha), alpha=alpha)
-        methods = {
-            "historical": (risk.historical_var[row], risk.historical_es[row]),
-            "gaussian": (gaussian_var(window, alpha=alpha), gaussian_es(window, alpha=alpha)),
-            "cornish_fisher": (cf.var, cf.es) if cf.valid else (math.nan, math.nan),
-            "filtered_historical": (risk.filtered_var[row], risk.filtered_es[row]),
-            "extreme_value": (extreme["evt_var"], extreme["evt_es"]),
-        }
-        stated = risk.var[: row + 1]
-        tested = np.isfinite(stated[:-1])
-        missed = (observed[1:] < -stated[:-1])[tested]
-        pof, apart = kupiec(int(missed.sum()), len(missed), alpha=alpha), independence(missed)
-        notes = []
-        if not cf.valid:
-            notes.append("Cornish-Fisher is outside its domain of validity here and is not shown")
-        if stated[-1] < 0:
-            notes.append("the loss quantile is a gain; VaR is reported as 0")
-        if risk.fallback[row]:
-            notes.append(f"fewer than {ENOUGH_DAYS} daily returns: Gaussian VaR with Student t shortfall")
-        return {
-            "var_methods": {name: {"var": _number(v), "es": _number(e)} for name, (v, e) in methods.items()},
-            "var_used": _number(max(0.0, stated[-1])), "var_alpha": alpha, "var_days": len(window),
-            "cornish_fisher_valid": cf.valid, "var_10d_simulated": extreme["ten_days"],
-            "var_10d_sqrt_approximation": _number(stated[-1] * math.sqrt(10.0)), "var_notes": notes,
-            "kupiec": {"misses": pof.misses, "days": pof.periods, "p_value": _number(pof.p_value), "rejected": pof.rejected},
-            "christoffersen": {"p_value": apart.p_value, "rejected": apart.rejected},
-            "conditional_note": "VaR of 1 d at 99 % given the past 500 days; a regime never seen in them is not in it",
-        }
-
-
-def chandelier(high: np.ndarray, atr: np.ndarray, multiple: np.ndarray, *, bars: int) -> float:
-    """Chandelier stop of a long position as if opened `bars` bars ago: the highest of its own values since then.
-
-    Each bar's value is (highest high of the `bars` bars up to it) - k ATR; a ratchet, it never falls while the position
-    lives. The window makes it depend on 2 x bars bars and on nothing older. NaN without a known value.
-    """
-    best = math.nan
-    for t in range(max(0, len(high) - bars), len(high)):
-        value = float(high[max(0, t - bars + 1) : t + 1].max() - multiple[t] * atr[t])
-        best = value if not best >= value and math.isfinite(value) else best
-    return best
-
-
-def _fitted_tails(returns: np.ndarray, alpha: float) -> dict[str, float | None]:
-    tail = fit_tail(returns)
-    ten = simulate_horizon(returns, horizon_days=10, alpha=alpha)[0]
-    evt = (math.nan, math.nan) if tail is None else (tail.var(alpha=alpha), tail.es(alpha=alpha))
-    return {"evt_var": evt[0], "evt_es": evt[1], "ten_days": _number(ten)}
 
 
 def _flat(x: np.ndarray, window: int) -> np.ndarray:

@@ -185,7 +185,7 @@ class TrendMomentum(ScoreModule):
         report = assemble(self, view, line, label=LABELS[band] if band >= 0 else "", agreement=extra["agreement"],
                           confidence=extra["confidence"], percentile=percentile if np.isfinite(percentile) else None,
                           reason="; ".join((reason, *absent)) if reason else "")
-        return replace(report, missing=report.missing + absent)
+        return replace(report, missing=report.missing + tuple(words for words in absent if words not in report.missing))
 
     def typed(self, view: MarketView, score: float | None, raw: float | None, coverage: float, reason: str) -> Score:
         value = None if raw is None else min(1.0, max(-1.0, raw))

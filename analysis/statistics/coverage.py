@@ -41,8 +41,8 @@ def kupiec(misses: int, periods: int, *, alpha: float) -> CoverageTest:
     """
     if periods <= 0:
         return CoverageTest(math.nan, math.nan, misses, periods)
-    ratio = -2.0 * (_log_likelihood(periods - misses, misses, alpha) - _log_likelihood(periods - misses, misses, misses / periods))
-    ratio = max(0.0, ratio)
+    kept = periods - misses
+    ratio = max(0.0, -2.0 * (_log_likelihood(kept, misses, alpha) - _log_likelihood(kept, misses, misses / periods)))
     p_value = (1.0 - alpha) ** periods if misses == 0 else math.erfc(math.sqrt(ratio / 2.0))
     return CoverageTest(ratio, p_value, misses, periods)
 

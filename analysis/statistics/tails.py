@@ -161,5 +161,6 @@ def student_t_es(returns: np.ndarray, *, alpha: float = ALPHA) -> float:
 
     nu = 4.0 + 6.0 / k
     q = float(stdtrit(nu, alpha))
-    density = math.exp(math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2)) / math.sqrt(nu * math.pi) * (1 + q * q / nu) ** (-(nu + 1) / 2)
+    constant = math.exp(math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2)) / math.sqrt(nu * math.pi)
+    density = constant * (1 + q * q / nu) ** (-(nu + 1) / 2)
     return -mu + sd * math.sqrt((nu - 2) / nu) * density / alpha * (nu + q * q) / (nu - 1)

@@ -135,7 +135,23 @@ def _lookahead_arguments(parser: argparse.ArgumentParser) -> None:
 def _import(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     show = None if options.json or not sys.stderr.isatty() else _progress
     report = sextant.import_files(options.paths, symbol=options.symbol, interval=options.interval, market=options.market, progress=show)
-    return report.document(), report.text()
+    document = report.document()
+    return document, import_text(document)
+
+
+def import_text(document: dict[str, Any]) -> str:
+    """An import in words: a line a series, then what was refused and why."""
+    lines = [f"{document['files']} candle files read" + "".join(f", {n} {kind} skipped" for kind, n in document["skipped"].items())]
+    refused = [*document["refused"]]
+    for s in document["series"]:
+        extra = f", {s['conflicts']} conflicts kept aside" if s["conflicts"] else ""
+        lines.append(f"  {s['symbol']} {s['interval']} {s['market']}: {s['added']:,} added, {s['duplicates']:,} there already, "
+                     f"{s['present']:,} stored, {len(s['gaps'])} gaps{extra}")
+        refused += s["rejected"]
+    lines += ["  not read: {}{}: {}".format(r["file"], "" if r["line"] is None else f" line {r['line']}", r["reason"]) for r in refused[:20]]
+    if len(refused) > 20:
+        lines.append(f"  ... {document['rejected_total']} in all; --json lists them")
+    return "\n".join(lines)
 
 
 def _progress(done: int, total: int, name: str) -> None:
@@ -153,20 +169,23 @@ def _time(text: str | None) -> int | None:
 
 
 def _candles(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    import pandas as pd
+
     from data.clock import iso
 
     key = _key(sextant, options)
     found = sextant.candles(key, start_ms=_time(options.start), end_ms=_time(options.end))
-    frame = sextant.filled(found, options.fill)
-    if options.csv is not None:
-        frame.to_csv(options.csv, lineterminator="\n")
+    table = sextant.cleaned(found, options.fill)
     head = {"symbol": key.symbol, "market": str(key.market), "interval": str(key.interval), "provenance": found.provenance,
-            "bars": len(found), "file": str(options.csv) if options.csv else None}
-    shown = frame if options.json and options.csv is None else frame.tail(20)
-    rows = json.loads(shown.reset_index(drop=True).assign(open_time=[iso(int(t)) for t in shown.index.as_unit("ms").asi8])
-                      .to_json(orient="records", double_precision=15))
-    document = head | ({"candles": rows} if options.csv is None else {})
-    return document, f"{key}: {len(found)} candles, {found.provenance}\n{shown.to_string()}"
+            "bars": len(table), "filled": table.filled_rows, "dropped": table.dropped_rows, "file": str(options.csv) if options.csv else None}
+    frame = pd.DataFrame(table.columns)
+    for name in ("open_time", "close_time"):
+        frame[name] = [iso(int(ms)) for ms in frame[name]]
+    if options.csv is not None:
+        frame.to_csv(options.csv, index=False, lineterminator="\n")
+        return head, f"{key}: {len(table)} candles written to {options.csv}"
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return head | {"candles": rows}, f"{key}: {len(table)} candles, {found.provenance}\n{frame.tail(20).to_string(index=False)}"
 
 
 def _gaps(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:

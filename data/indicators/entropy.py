@@ -80,11 +80,11 @@ def shannon_entropy(candles: Candles, *, window: int = WINDOW_BARS, bins: int = 
     ndarray of shape (n_bars,)
         0..1. NaN in the first `window` bars of each segment and where the MAD is 0.
     """
-    r = candles.log_return
-    n = len(r)
+    n = len(candles)
     out = np.full(n, np.nan)
     if n <= window:
         return out
+    r = candles.log_return
     for first in range(window, n, 1024):
         last = min(n, first + 1024)
         rows = np.lib.stride_tricks.sliding_window_view(r[first - window + 1 : last], window)

@@ -47,7 +47,7 @@ def atr(candles: Candles, *, window: int = 14) -> np.ndarray:
 
 
 def natr(candles: Candles, *, window: int = 14) -> np.ndarray:
-    """ATR in percent of the close: `100 ATR / C`. NaN as ATR."""
+    """ATR in percent of the close, `100 ATR / C`, so that coins of any price compare. Recursive; NaN as ATR."""
     return 100.0 * atr(candles, window=window) / candles.close
 
 
@@ -61,15 +61,14 @@ def directional(candles: Candles, *, window: int = 14) -> tuple[np.ndarray, np.n
     Returns
     -------
     tuple of two ndarrays of shape (n_bars,)
-        0..100; NaN for the first 200 bars of each segment (window 14) and while high, low and close have not moved for
-        `window` bars.
+        0..100; NaN for the first 230 bars of each segment (window 14, as ADX: it needs 190 to 212) and while high, low and
+        close have not moved for `window` bars.
     """
-    warmup = math.ceil(ATR_WARMUP_BARS * window / 14)
 
     def both(h: np.ndarray, low: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return talib.PLUS_DI(h, low, c, window), talib.MINUS_DI(h, low, c, window)
 
-    plus, minus = on_segments(candles, HLC, both, outputs=2, warmup=warmup, shortest=window + 1, scaled=True)
+    plus, minus = on_segments(candles, HLC, both, outputs=2, warmup=adx_warmup(window), shortest=window + 1, scaled=True)
     still = motionless(candles, window)
     plus[still] = minus[still] = np.nan
     return plus, minus

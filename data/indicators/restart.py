@@ -23,9 +23,13 @@ def bars_known(candles: Candles) -> np.ndarray:
     return np.arange(len(candles)) - candles.segment_start + 1
 
 
+def _segments(candles: Candles) -> tuple[slice, ...]:
+    return candles.segments if len(candles) else ()
+
+
 def warmed(values: np.ndarray, candles: Candles, bars: int) -> np.ndarray:
     """`values` with NaN wherever fewer than `bars` bars of the segment are known. Changes and returns the array it is given."""
-    for part in candles.segments:
+    for part in _segments(candles):
         values[part.start : min(part.stop, part.start + bars - 1)] = np.nan
     return values
 
@@ -55,7 +59,7 @@ def on_segments(candles: Candles, columns: tuple[str, ...], function: Callable[.
         NaN where not warmed up. A finite value is never infinite: +-inf becomes NaN.
     """
     full = tuple(np.full(len(candles), np.nan) for _ in range(outputs))
-    for part in candles.segments:
+    for part in _segments(candles):
         if part.stop - part.start < max(shortest, warmup):
             continue
         factor = 1.0

@@ -24,6 +24,8 @@ def historical_volatility(candles: Candles, *, window: int = 20) -> np.ndarray:
         Fraction per year (0.6 = 60 %). Value t uses the last `window` returns, so window + 1 closes of one segment; NaN
         before. Exactly 0 in a flat window.
     """
+    if len(candles) == 0:
+        return np.empty(0)
     return trailing_sd(candles.log_return, window) * math.sqrt(candles.interval.bars_per_year)
 
 

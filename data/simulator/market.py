@@ -19,6 +19,7 @@ from data.clock import Clock, iso
 from data.errors import InputError
 from data.frames import Candles, aggregate
 from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Interval, Market, Provenance, SeriesKey
+from data.view import CONFIRMED, Gap
 
 EPOCH_MS = 1_665_532_800_000  # 2022-10-12T00:00:00Z: 1,500 days before the first release; fixed for ever
 FINE_DAYS = 90  # how far back candles shorter than an hour reach
@@ -120,6 +121,11 @@ class SimulatedExchange:
                 hours = hours.between(None, key.interval.floor(end_ms) + key.interval.ms)
             found = hours if key.interval is Interval.H1 else aggregate(hours, key.interval)
         return found.closed_before(now).between(start_ms, end_ms)
+
+    def gaps(self, key: SeriesKey) -> list[Gap]:
+        candles = self.read(key)
+        return [Gap(start, end, bars, *((CONFIRMED, "the simulated exchange was down") if (start, end) in candles.halts else ()))
+                for start, end, bars in candles.gaps()]
 
     def truth(self) -> dict[str, Any]:
         """What was planted, for tests and for the page that explains the simulated world."""

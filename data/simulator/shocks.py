@@ -105,7 +105,8 @@ def tail_world(seed: int, n: int, *, alpha: float = 0.01) -> TailWorld:
     q = float(stdtrit(TAIL_NU, alpha))
     density = math.gamma((TAIL_NU + 1) / 2) / (math.gamma(TAIL_NU / 2) * math.sqrt(TAIL_NU * math.pi))
     density *= (1.0 + q * q / TAIL_NU) ** (-(TAIL_NU + 1) / 2)
-    return TailWorld(scale * rng.standard_t(TAIL_NU, n), -scale * q, scale * density / alpha * (TAIL_NU + q * q) / (TAIL_NU - 1.0))
+    es = scale * density / alpha * (TAIL_NU + q * q) / (TAIL_NU - 1.0)
+    return TailWorld(scale * rng.standard_t(TAIL_NU, n), -scale * q, es)
 
 
 def shifted_normal(seed: int, runs: int, bars: int, *, shift_sd: float) -> np.ndarray:

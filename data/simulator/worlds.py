@@ -139,8 +139,8 @@ def local_slope(seed: int, n: int = 3000, *, decay: float = 0.98, slope_sd: floa
     return Planted(level + noise_sd * blur, slope)
 
 
-def candles_of(log_price: np.ndarray, *, seed: int = 0, interval: Interval = Interval.H1, bar_sd: float = 1.0, start_price: float = 100.0,
-               wick_sd: float = 0.3, start_ms: int = EPOCH_MS) -> Candles:
+def candles_of(log_price: np.ndarray, *, seed: int = 0, interval: Interval = Interval.H1, bar_sd: float = BAR_SD,
+               start_price: float = 100.0, wick_sd: float = 0.3, start_ms: int = EPOCH_MS) -> Candles:
     """Candles whose closes are exp(bar_sd * log_price), opening at the close before, with wicks and random volume.
 
     `bar_sd` scales a path of unit steps; wicks reach |normal| * `wick_sd` bar sds beyond the body on both sides.
@@ -150,9 +150,8 @@ def candles_of(log_price: np.ndarray, *, seed: int = 0, interval: Interval = Int
     path = bar_sd * (np.asarray(log_price, float) - (log_price[0] if n else 0.0))
     close = start_price * np.exp(path)
     opened = np.concatenate((close[:1], close[:-1]))
-    step = bar_sd if bar_sd != 1.0 else float(np.std(np.diff(path))) if n > 1 else 0.0
-    high = np.maximum(opened, close) * np.exp(step * wick_sd * np.abs(rng.standard_normal(n)))
-    low = np.minimum(opened, close) * np.exp(-step * wick_sd * np.abs(rng.standard_normal(n)))
+    high = np.maximum(opened, close) * np.exp(bar_sd * wick_sd * np.abs(rng.standard_normal(n)))
+    low = np.minimum(opened, close) * np.exp(-bar_sd * wick_sd * np.abs(rng.standard_normal(n)))
     volume = np.exp(rng.standard_normal(n) * 0.5)
     open_time = start_ms + np.arange(n, dtype=np.int64) * interval.ms
     return Candles.from_columns(interval, {

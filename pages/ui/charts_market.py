@@ -19,7 +19,8 @@ MOST_CANDLES = 1500  # more make the browser slow
 
 def candle_chart(candles: Candles, overlays: Mapping[str, np.ndarray], *, trending: np.ndarray | None = None,
                  gaps: Sequence[tuple[int, int, int]] = (), height: int = 520) -> go.Figure:
-    """Candles over volume. `trending` (bars,) is +1/-1 where the regime trends up/down, 0 in a range: shaded behind.
+    """Candles over volume. `trending` (bars,) is +1/-1 where the regime trends up/down, 2 where it trends without a
+    side, 0 in a range: shaded behind.
 
     Missing bars are hatched, never drawn over.
     """
@@ -33,15 +34,18 @@ def candle_chart(candles: Candles, overlays: Mapping[str, np.ndarray], *, trendi
         increasing={"line": {"color": theme.UP, "width": 1}, "fillcolor": theme.UP},
         decreasing={"line": {"color": theme.DOWN, "width": 1}, "fillcolor": "rgba(0,0,0,0)"},  # hollow: told apart without colour
     ))
-    for (name, values), colour in zip(overlays.items(), (theme.ACCENT, theme.WARNING, theme.NEUTRAL, *theme.MODULE.values()), strict=False):
-        fig.add_trace(go.Scatter(x=when, y=values, name=name, mode="lines", line={"width": 1.3, "color": colour}))
+    colours = iter((theme.ACCENT, theme.WARNING, *theme.MODULE.values()))
+    for name, values in overlays.items():
+        line = {"width": 1.0, "color": theme.NEUTRAL} if name.startswith("BB ") else {"width": 1.4, "color": next(colours)}
+        fig.add_trace(go.Scatter(x=when, y=values, name=name, mode="lines", line=line, showlegend=not name.startswith("BB ") or name == "BB middle"))
     up = candles.close >= candles.open
     fig.add_trace(go.Bar(x=when, y=candles.volume, yaxis="y2", name="volume", showlegend=False,
                          marker={"color": np.where(up, theme.fade(theme.UP, 0.55), theme.fade(theme.DOWN, 0.55)).tolist(), "line_width": 0}))
     if trending is not None:
-        for first, last, side in _runs(trending):
-            fig.add_vrect(x0=when[first], x1=when[last], line_width=0, layer="below", yref="y domain",
-                          fillcolor=theme.fade(theme.UP if side > 0 else theme.DOWN, 0.09))
+        colour = {1: theme.UP, -1: theme.DOWN}
+        fig.update_layout(shapes=[{
+            "type": "rect", "xref": "x", "yref": "y domain", "x0": when[first], "x1": when[last], "y0": 0, "y1": 1, "line": {"width": 0},
+            "layer": "below", "fillcolor": theme.fade(colour.get(side, theme.ACCENT), 0.09)} for first, last, side in _runs(trending)])
     low, high = float(np.nanmin(candles.low)), float(np.nanmax(candles.high))
     for start, end, bars in gaps:
         edge = local_times(np.array([start, end + candles.interval.ms]))

@@ -24,7 +24,11 @@ def waterfall(report: ModuleReport, *, signed: bool) -> go.Figure:
     values = [p.contribution or 0.0 for p in parts] + [report.raw or 0.0]
     module = theme.MODULE[report.letter]
     plus, minus = (theme.UP, theme.DOWN) if signed else (module, theme.fade(module, 0.45))
-    fig = theme.figure(60 + 24 * len(names), hovermode="closest", xaxis={"showgrid": True, "zeroline": True}, showlegend=False,
+    reach = np.cumsum([0.0, *values[:-1]])
+    low, high = float(reach.min()), float(reach.max())
+    room = 0.22 * max(high - low, 1e-9)  # for the figures beside the bars
+    fig = theme.figure(60 + 24 * len(names), hovermode="closest", showlegend=False,
+                       xaxis={"showgrid": True, "zeroline": True, "range": [low - room, high + room]},
                        yaxis={"autorange": "reversed", "showgrid": False})
     fig.add_trace(go.Waterfall(
         orientation="h", y=names, x=values, measure=["relative"] * len(parts) + ["total"],

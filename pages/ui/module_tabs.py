@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import streamlit as st
 
+from analysis.module import Timeline
 from analysis.report import ModuleReport
 from core.sextant import Sextant
 from data import indicators
@@ -21,7 +22,7 @@ Overlay = Callable[[Candles], Mapping[str, np.ndarray]]
 
 def _bollinger(candles: Candles) -> Mapping[str, np.ndarray]:
     bands = indicators.bollinger(candles)
-    return {"upper": bands.upper, "middle": bands.middle, "lower": bands.lower}
+    return {"BB upper": bands.upper, "BB middle": bands.middle, "BB lower": bands.lower}
 
 
 OVERLAYS: dict[str, Overlay] = {
@@ -33,9 +34,19 @@ OVERLAYS: dict[str, Overlay] = {
 }
 
 
+PLAIN_TREND = 2  # trending without a clear side
+
+
 def regime_sides(sextant: Sextant, key: SeriesKey, bars: int) -> np.ndarray:
-    """+1 / -1 where module B's label says trend up / down, 0 elsewhere; shape (<= bars,)."""
-    return sextant.timeline("B", key, bars).extra["side"]
+    """Which side module B saw the market trend to, over the newest bars; computed if need be."""
+    return sides_of(sextant.timeline("B", key, bars))
+
+
+def sides_of(line: Timeline) -> np.ndarray:
+    """+1 / -1 where the label says trend up / down, 2 where it trends without a side, 0 elsewhere; shape (<= bars,)."""
+    extra = line.extra
+    side = np.where(np.abs(extra["s"]) >= 0.1, np.sign(extra["s"]), PLAIN_TREND)
+    return np.where((extra["state"] > 0) & np.isfinite(extra["s"]), side, 0.0)
 
 
 def answer(report: ModuleReport) -> str:
@@ -57,18 +68,19 @@ def _trend(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     line = sextant.timeline("A", key, HISTORY_BARS)
     fig = charts_scores.history(
         line.close_time, {"trend score": line.score, "slow": 0.5 + 0.5 * line.extra["slow"], "fast": 0.5 + 0.5 * line.extra["fast"]},
-        colours=(theme.MODULE["A"], theme.ACCENT, theme.NEUTRAL), bands=((0.6, 1.0, theme.UP), (0.0, 0.4, theme.DOWN)),
+        colours=(theme.ACCENT, theme.WARNING, theme.NEUTRAL), bands=((0.6, 1.0, theme.UP), (0.0, 0.4, theme.DOWN)),
         levels=((0.5, "neutral"),), height=320)
     theme.draw(fig, key="tab-A", file_name=f"{key.symbol}-trend", alt=f"Trend score of {key.symbol} over {HISTORY_BARS} bars")
 
 
 def _regime(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     line = sextant.timeline("B", key, HISTORY_BARS)
-    fig = charts_scores.history(line.close_time, {"P(trend)": line.score, "P(turbulent)": line.tracks["regime_switching"].value},
+    fig = charts_scores.history(line.close_time, {"P(trend)": line.score, "P(turbulent)": line.tracks["switching"].value},
                                 colours=(theme.MODULE["B"], theme.NEUTRAL), bands=((0.6, 1.0, theme.MODULE["B"]),),
                                 levels=((0.6, "trend"), (0.4, "range")), height=260)
     theme.draw(fig, key="tab-B", file_name=f"{key.symbol}-regime", alt=f"Trend probability of {key.symbol}")
-    fig = charts_scores.history(line.close_time, {"GARCH forecast": line.tracks["garch"].value, "realised, 20 bars": line.tracks["hv"].value},
+    fig = charts_scores.history(line.close_time, {"GARCH forecast": line.tracks["garch"].value / 100,
+                                                  "realised, 20 bars": line.tracks["hv"].value / np.sqrt(key.interval.bars_per_year)},
                                 colours=(theme.ACCENT, theme.NEUTRAL), span=None, height=200, percent=True)
     theme.draw(fig, key="tab-B-vol", file_name=f"{key.symbol}-volatility", alt=f"Volatility of {key.symbol}")
     st.caption("The probability is a heuristic until the score lab has calibrated it.")

@@ -121,7 +121,8 @@ def test_frozen_prices_without_volume_are_degenerate_not_bearish(module, view):
 def test_old_data_fades_and_then_counts_no_more(module, view):
     later = replace(view, at_ms=view.at_ms + 30 * 86_400_000, fits=FITS)
     report = module.score(later)
-    assert report.score is None and "old" in report.reason.lower() + " ".join(report.missing).lower() + "stale" * ("stale" in str(report.parts))
+    assert report.score is None and "old" in report.reason
+    assert any(p.status == Status.STALE.word and "30 d old" in p.note for p in report.parts)
 
 
 @each_module

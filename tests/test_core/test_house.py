@@ -88,7 +88,7 @@ def test_the_overview_imports_no_heavy_library():
     """What a first page needs; riskfolio, shap, statsmodels, arch, sklearn, lightgbm, openai and binance load on first use."""
     code = ("import sys, core.sextant, core.wiring, analysis.modules, pages.ui.frame, pages.ui.charts_scores\n"
             "print([m for m in ('riskfolio','shap','statsmodels','arch','sklearn','lightgbm','openai','binance','vectorbt','numba',"
-            "'scipy.stats','plotly.graph_objects') if m in sys.modules])")
+            "'scipy.stats') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
 

@@ -3,79 +3,27 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-START_S = 60
-HARMLESS = ("_stcore/health", "_stcore/host-config")  # 404s of a deep link's relative probes (decisions.md 38)
+from tests.serving import CHROMIUM_ARGUMENTS, Server, chromium_path, serving, settled
 
-
-@dataclass(frozen=True)
-class Server:
-    """A running app: where it answers and where its state is."""
-
-    url: str
-    home: Path
-    process: subprocess.Popen
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def serving(home: Path, **variables: str) -> Iterator[Server]:
-    """The app on a free port, with its own home; ended afterwards."""
-    port = free_port()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SEXTANT_")} | {"SEXTANT_HOME": str(home)} | variables
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", "--server.address=127.0.0.1",
-               f"--server.port={port}"]
-    with (home.parent / f"server-{port}.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + START_S
-            while True:
-                try:
-                    with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:
-                        assert answer.read() == b"ok"
-                    break
-                except OSError:
-                    assert process.poll() is None, "the server ended: " + Path(log.name).read_text()[-2000:]
-                    assert time.monotonic() < deadline, "the server did not answer: " + Path(log.name).read_text()[-2000:]
-                    time.sleep(0.1)
-            yield Server(url, home, process)
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+# 404s of a deep link's relative probes, and the one message a server that was just started gives a deep link (decisions.md 38)
+HARMLESS = ("_stcore/health", "_stcore/host-config", "The page that you have requested does not seem to exist")
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[object]:
     """Headless Chromium. Skips where there is none; CI must have it."""
-    path = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+    path = chromium_path()
     if path is None:
         assert not os.environ.get("CI"), "CI needs Chromium: apt-get install chromium"
         pytest.skip("no Chromium on this computer (Debian: apt install chromium)")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, headless=True, args=[
-            "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", "--no-first-run"])
+        browser = driver.chromium.launch(executable_path=path, headless=True, args=CHROMIUM_ARGUMENTS)
         yield browser
         browser.close()
 
@@ -109,10 +57,3 @@ def visit(chromium) -> Iterator[Callable]:
     for context in contexts:
         context.close()
     assert not problems
-
-
-def settled(page, wait_s: int = 60) -> None:
-    """Wait until the script is at rest (and has been for a moment: a rerun may follow at once)."""
-    for _ in range(2):
-        page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for(timeout=wait_s * 1000)
-        page.wait_for_timeout(250)

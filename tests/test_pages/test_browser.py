@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.test_pages.conftest import settled
+from tests.serving import settled
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,57 @@
+"""`python run.py bench [NAME ...]`: runs the benchmarks, one process each, and prints one table.
+
+With `--write` the table replaces the one in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+DOCUMENT = HERE.parent / "docs" / "performance.md"
+MARKS = ("<!-- table -->", "<!-- end of table -->")
+ONE = "import json, sys, importlib; print('\\n' + json.dumps(importlib.import_module('benchmarks.' + sys.argv[1]).run()))"
+
+
+def main(arguments: list[str]) -> int:
+    names = [a for a in arguments if not a.startswith("-")] or sorted(p.stem for p in HERE.glob("bench_*.py"))
+    rows: list[dict] = []
+    for name in names:
+        print(f"running {name} ...", file=sys.stderr, flush=True)
+        done = subprocess.run([sys.executable, "-c", ONE, name], cwd=HERE.parent, capture_output=True, text=True)
+        if done.returncode:
+            print(done.stderr[-2000:], file=sys.stderr)
+            return 1
+        rows += json.loads(done.stdout.splitlines()[-1])
+    text = table(rows)
+    print(text)
+    if "--write" in arguments:
+        page = DOCUMENT.read_text(encoding="utf-8")
+        head, tail = page[: page.index(MARKS[0]) + len(MARKS[0])], page[page.index(MARKS[1]):]
+        DOCUMENT.write_text(f"{head}\n\n{text}\n\n{tail}", encoding="utf-8")
+    return 0
+
+
+def table(rows: list[dict]) -> str:
+    """Markdown: what, ours, the peer's, the ratio, the ratio to reach."""
+    lines = [f"Python {platform.python_version()}, {platform.system()} {platform.machine()}; medians of interleaved rounds.", "",
+             "| what | ours | peer | peer's | ratio | to reach |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        unit = row.get("unit", "ms")
+        ours, theirs = row.get("ours_ms"), row.get("peer_ms")
+        ratio = f"{row['ratio']:.3g}" if row.get("ratio") is not None else "–"
+        lines.append(f"| {row['name']} | {_number(ours)} {unit} | {row.get('peer') or '–'} | {_number(theirs)}{f' {unit}' if theirs is not None else ''} "
+                     f"| {ratio} | {row.get('target') or '–'} |")
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

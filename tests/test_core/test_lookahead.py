@@ -1,0 +1,76 @@
+"""Nothing registered knows the future, and the check itself can fail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.modules import MODULES
+from core.lookahead import HISTORY_BARS, POISONS, check_everything, check_series, chosen_cuts, poisoned
+from core.planted_leaks import LEAKS
+from data.clock import FixedClock
+from data.indicators import INDICATORS
+from data.market import HOUR_MS, Interval, SeriesKey
+from data.simulator.market import EPOCH_MS, SimulatedExchange
+
+ABSENT = {"G.leverage", "G.liq_distance", "G.liq_zone", "B.vrp", "B.premium"}  # no source or no account in this world
+
+
+@pytest.fixture(scope="module")
+def candles():
+    exchange = SimulatedExchange(7, FixedClock(EPOCH_MS + 24_000 * HOUR_MS))
+    return exchange.read(SeriesKey("DOGEUSDT", Interval.H1)).tail(HISTORY_BARS)
+
+
+def assert_complete(report):
+    names = {f.name for f in report.findings}
+    assert {i.name for i in INDICATORS} <= names
+    assert {f"{m.letter}.{k.key}" for m in MODULES for k in m.metrics} <= names
+    assert {f"{m.letter} {m.name}" for m in MODULES} <= names
+    blind = {f.name for f in report.findings if f.known == 0}
+    assert blind <= ABSENT, f"compared nothing but NaN: {blind - ABSENT}"
+    assert not [f"{f.name}: {f.words}" for f in report.findings if not f.ok]
+    assert report.caught == len(report.leaks) == len(LEAKS) == 15
+
+
+def test_everything_registered_passes_twenty_cuts_and_one_poison():
+    assert_complete(check_everything(MODULES, cuts=20, poisons=1))
+
+
+@pytest.mark.long
+def test_everything_registered_passes_two_hundred_cuts_and_five_poisons():
+    report = check_everything(MODULES, cuts=200, poisons=POISONS)
+    print("\n" + report.text())
+    assert_complete(report)
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_planted_leak_is_caught_by_deletion_alone_or_by_poison(name, candles):
+    cuts = chosen_cuts(candles, 700, 20, 1)
+    assert not check_series(name, "leak", "", LEAKS[name], candles, cuts, 1).ok
+
+
+def test_an_honest_series_passes(candles):
+    def honest(c):
+        return {"value": np.concatenate(([np.nan], c.close[1:] / c.close[:-1]))}
+
+    assert check_series("honest", "series", "P", honest, candles, chosen_cuts(candles, 700, 20, 1), POISONS, 2).ok
+
+
+def test_a_recursion_that_never_forgets_fails_the_start_shift(candles):
+    found = check_series("sum", "series", "R", lambda c: {"value": np.cumsum(c.close)}, candles, [800], 0, 100)
+    assert not found.ok and "history begun" in found.words
+
+
+@pytest.mark.parametrize("kind", range(POISONS))
+def test_a_poison_leaves_the_past_alone(candles, kind):
+    cut = 900
+    changed = poisoned(candles, cut, kind)
+    assert changed.close[: cut + 1].tobytes() == candles.close[: cut + 1].tobytes()
+    assert not np.array_equal(changed.close[cut + 1 :], candles.close[cut + 1 : len(changed)])
+
+
+def test_cuts_stand_beside_holes_and_at_the_edges_of_days(candles):
+    cuts = np.array(chosen_cuts(candles, 700, 40, 1))
+    assert len(cuts) == 40 and cuts.min() >= 700
+    assert np.sum(np.isin(candles.open_time[cuts] % 86_400_000, (0, 23 * HOUR_MS))) >= 10
