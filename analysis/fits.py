@@ -71,6 +71,6 @@ class FitCache:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary.write_text(json.dumps({"key": key, "fit": value}))
-            os.replace(temporary, self._folder / f"{key}.json")
+            temporary.replace(self._folder / f"{key}.json")
         except OSError:
             temporary.unlink(missing_ok=True)  # a full or read-only disk costs the next process a fit, nothing else

@@ -109,6 +109,7 @@ class ScoreModule(ABC):
     question: ClassVar[str]  # the question it answers, in words a user would use
     link: ClassVar[str]  # name of the map from raw to score
     metrics: ClassVar[tuple[Metric, ...]]
+    config: Any  # a frozen dataclass of constants; its repr is part of every cache key
 
     @property
     @abstractmethod
@@ -199,8 +200,8 @@ def parts_of(metrics: tuple[Metric, ...], tracks: Mapping[str, Track],
         status, note = standing(m, track)
         share = contributions.get(m.key)
         contribution = None if m.weight == 0 or share is None or not np.isfinite(share[-1]) else float(share[-1])
-        parts.append(Part(name=m.key, title=m.title, value=_number(track.value[-1]), unit=m.unit, weight=m.weight, contribution=contribution,
-                          status=status.word, k=_number(track.k[-1]), age_s=_number(track.age_s), note=note))
+        parts.append(Part(name=m.key, title=m.title, value=_number(track.value[-1]), unit=m.unit, weight=m.weight,
+                          contribution=contribution, status=status.word, k=_number(track.k[-1]), age_s=_number(track.age_s), note=note))
     return tuple(parts)
 
 

@@ -44,8 +44,9 @@ def table(rows: list[dict]) -> str:
         unit = row.get("unit", "ms")
         ours, theirs = row.get("ours_ms"), row.get("peer_ms")
         ratio = f"{row['ratio']:.3g}" if row.get("ratio") is not None else "–"
-        lines.append(f"| {row['name']} | {_number(ours)} {unit} | {row.get('peer') or '–'} | {_number(theirs)}{f' {unit}' if theirs is not None else ''} "
-                     f"| {ratio} | {row.get('target') or '–'} |")
+        peers = "–" if theirs is None else f"{_number(theirs)} {unit}"
+        cells = [row["name"], f"{_number(ours)} {unit}", row.get("peer") or "–", peers, ratio, row.get("target") or "–"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

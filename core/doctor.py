@@ -41,7 +41,8 @@ def examine(sextant: Sextant) -> tuple[Check, ...]:
     ]
     if not unwritable:
         free = shutil.disk_usage(settings.home).free // 2**20
-        checks.append(Check("disk", free >= FREE_NEEDED_MB, f"{free:,} MB free, {FREE_NEEDED_MB} needed", 0 if free >= FREE_NEEDED_MB else 1))
+        enough = free >= FREE_NEEDED_MB
+        checks.append(Check("disk", enough, f"{free:,} MB free, {FREE_NEEDED_MB} needed", 0 if enough else 1))
     damage = sextant.verify_store()
     held = sextant.holdings()
     rows = sum(s.rows for s in held)

@@ -184,7 +184,8 @@ class _Stage:
     def cut(self, row: int, kind: int | None) -> MarketView:
         """The view at the close of `row` (of the span): later rows deleted, or poisoned with `kind`."""
         at = int(self.whole.close_time[row]) + 1
-        return replace(self.view, at_ms=at, as_of_ms=at - 1, series={need: _cut_series(c, at, kind) for need, c in self.view.series.items()})
+        series = {need: _cut_series(candles, at, kind) for need, candles in self.view.series.items()}
+        return replace(self.view, at_ms=at, as_of_ms=at - 1, series=series)
 
 
 def _cut_series(candles: Candles, at_ms: int, kind: int | None) -> Candles:
@@ -219,8 +220,8 @@ def check_module(module: ScoreModule, exchange: SimulatedExchange, end_ms: int, 
                 known[key] += bool(np.isfinite(np.ravel(now)[0]))
                 if key not in faults and not _same(was, now):
                     faults[key] = f"future {how} after {stage.whole.close_time[row]}: became {now!r}, was {was!r}"[:160]
-    found = [Finding(f"{module.letter}.{m.key}", "metric", str(m.causality), comparisons, known[m.key], m.key not in faults, faults.get(m.key, ""))
-             for m in module.metrics]
+    found = [Finding(f"{module.letter}.{m.key}", "metric", str(m.causality), comparisons, known[m.key], m.key not in faults,
+                     faults.get(m.key, "")) for m in module.metrics]
     rest = next((f"{k}: {w}" for k, w in faults.items() if k not in {m.key for m in module.metrics}), "")
     return [*found, Finding(f"{module.letter} {module.name}", "module", "", comparisons, known["raw"], not rest, rest)]
 

@@ -22,8 +22,8 @@ from data.errors import DataError, InputError, NoData
 from data.frames import Candles
 from data.market import DAY_MS, Interval, Market, SeriesKey, did_you_mean, parse_symbol
 from data.simulator.market import SimulatedExchange
-from data.store import CandleStore, Gap, SeriesSummary
-from data.view import CandleReader, MarketView, build_view
+from data.store import CandleStore, SeriesSummary
+from data.view import CandleReader, Gap, MarketView, build_view
 
 if TYPE_CHECKING:
     from data.cleaning import CleanTable
@@ -154,6 +154,10 @@ class Sextant:
         """What is on disk: a row a series."""
         return tuple(self._store.summary())
 
+    def damage(self) -> tuple[str, ...]:
+        """Stored files that were found damaged and set aside: which, what was lost, what to do; empty when all is well."""
+        return tuple(str(d) for d in self._store.damage)
+
     def verify_store(self) -> tuple[str, ...]:
         """Re-hash every stored part; what is damaged, in words."""
         return tuple(str(d) for d in self._store.verify().damage)
@@ -182,7 +186,8 @@ class Sextant:
 
     # -- reading the market -------------------------------------------------------------------------------------
 
-    def view(self, key: SeriesKey, *, at_ms: int | None = None, modules: tuple[ScoreModule, ...] | None = None, more_bars: int = 0) -> MarketView:
+    def view(self, key: SeriesKey, *, at_ms: int | None = None, modules: tuple[ScoreModule, ...] | None = None,
+             more_bars: int = 0) -> MarketView:
         """What is known of a symbol at a moment. `more_bars` lengthens the histories, for charts of the past."""
         return build_view(self.reader, key.symbol, key.market, key.interval, needs_of(modules or self.modules), at_ms=at_ms,
                           fits=self._fits, more_bars=more_bars)

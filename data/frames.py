@@ -253,10 +253,9 @@ def aggregate(candles: Candles, interval: Interval) -> Candles:
         "close": candles.close[last],
         "close_time": candles.close_time[last],
     } | {name: np.add.reduceat(getattr(candles, name), first) for name in ("volume", *OPTIONAL_COLUMNS)}
-    halts = tuple(
-        (interval.floor(start) + interval.ms, interval.floor(end + candles.interval.ms) - interval.ms)
-        for start, end in candles.halts
-        if interval.floor(end + candles.interval.ms) - interval.floor(start) > interval.ms
-    )
+    # Of the long bars, those are missing that lie inside a halt altogether; one that begins with the halt does.
+    step = candles.interval.ms
+    missing = [(interval.floor(start - step) + interval.ms, interval.floor(end + step) - interval.ms) for start, end in candles.halts]
+    halts = tuple((first, last) for first, last in missing if first <= last)
     return Candles.from_columns(interval, {name: array[whole] for name, array in columns.items()},
                                 provenance=candles.provenance, halts=halts)

@@ -29,6 +29,9 @@ _BATCH_ROWS = 400_000  # held in memory before they are stored: about 40 MB
 Progress = Callable[[int, int, str], None]
 
 
+SHOWN_LINES = 20  # rejected lines that a summary lists
+
+
 @dataclass(frozen=True)
 class Rejected:
     """A line that is not a candle, or with `line` None a whole file."""
@@ -279,16 +282,18 @@ class _Import:
 
 
 def summary_text(report: ImportReport) -> str:
-    """A line per series, for people.
-
-    Raises nothing; an empty report gives an empty text.
-    """
-    lines = []
+    """What an import did, for people: a line a series, then the first lines that were not read and why."""
+    skipped = "".join(f", {n} {kind} skipped" for kind, n in sorted(report.skipped.items()))
+    lines = [f"{report.files} candle files read{skipped}"]
     for s in report.series:
         words = [f"{s.key}: {s.added:,} added, {s.duplicates:,} duplicates, {s.present:,} present",
                  "1 gap" if len(s.gaps) == 1 else f"{len(s.gaps)} gaps"]
         words += [f"{n:,} {what}" for n, what in ((s.conflicts, "conflicts kept aside"), (s.rejected_total, "lines rejected"),
                                                   (s.dropped_open, "open candles dropped")) if n]
-        lines.append(", ".join(words))
-    lines += [f"refused {PurePath(r.file).name}: {r.reason}" for r in report.refused]
+        lines.append("  " + ", ".join(words))
+    rejected = [r for s in report.series for r in s.rejected if r.line is not None]
+    lines += [f"  not read: {PurePath(r.file).name} line {r.line}: {r.reason}" for r in rejected[:SHOWN_LINES]]
+    if len(rejected) > SHOWN_LINES:
+        lines.append(f"  ... and {len(rejected) - SHOWN_LINES} lines more; --json lists them")
+    lines += [f"  refused {PurePath(r.file).name}: {r.reason}" for r in report.refused]
     return "\n".join(lines)

@@ -54,6 +54,9 @@ class Damage:
     last: int = 0
     quarantined_as: str | None = None
 
+    def __str__(self) -> str:
+        return self.words
+
     @property
     def words(self) -> str:
         lost = f"{self.rows} rows lost until they are fetched or imported again" if self.rows else "no row lost"

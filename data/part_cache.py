@@ -20,7 +20,7 @@ class PartCache:
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit = limit_bytes
-        self._columns: OrderedDict[tuple[Path, str], dict[str, np.ndarray]] = OrderedDict()
+        self._columns: OrderedDict[Path, tuple[str, dict[str, np.ndarray]]] = OrderedDict()
         self._proven: dict[Path, tuple[str, Token]] = {}
         self._bytes = 0
         self._guard = threading.Lock()
@@ -45,12 +45,12 @@ class PartCache:
 
     def get(self, path: Path, sha256: str) -> dict[str, np.ndarray] | None:
         with self._guard:
-            columns = self._columns.get((path, sha256))
-        if columns is None or not self.is_proven(path, sha256, self.token(path)):
+            known, columns = self._columns.get(path, ("", None))
+        if columns is None or known != sha256 or not self.is_proven(path, sha256, self.token(path)):
             return None
         with self._guard:
-            if (path, sha256) in self._columns:
-                self._columns.move_to_end((path, sha256))
+            if path in self._columns:
+                self._columns.move_to_end(path)
         return columns
 
     def put(self, path: Path, sha256: str, columns: dict[str, np.ndarray]) -> None:
@@ -58,15 +58,14 @@ class PartCache:
         for array in columns.values():
             array.flags.writeable = False  # readers share these
         with self._guard:
-            stale = [at for at in self._columns if at[0] == path]
-            for at in stale:
-                self._bytes -= _size(self._columns.pop(at))
+            if path in self._columns:
+                self._bytes -= _size(self._columns.pop(path)[1])
             if size > self.limit:
                 return
-            self._columns[path, sha256] = columns
+            self._columns[path] = (sha256, columns)
             self._bytes += size
             while self._bytes > self.limit:
-                _, dropped = self._columns.popitem(last=False)
+                _, (_, dropped) = self._columns.popitem(last=False)
                 self._bytes -= _size(dropped)
 
     def clear(self) -> None:

@@ -63,7 +63,7 @@ def encode(part: Part) -> bytes:
     return out.getvalue()
 
 
-def decode(data: bytes, *, proven: bool) -> Part:
+def decode(data: bytes, *, proven: bool, threads: bool = False) -> Part:
     """The part in these bytes. `proven` says that their SHA-256 was found equal to the manifest's; else the digest is checked.
 
     Raises
@@ -74,7 +74,7 @@ def decode(data: bytes, *, proven: bool) -> Part:
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             note = json.loads((file.metadata.metadata or {})[_META.encode()])
-            table = file.read(use_threads=False)
+            table = file.read(use_threads=threads)
         columns = {name: _numbers(table.column(name)) for name in COLUMNS}
         sources = tuple(table.column(_SOURCE).to_pylist()) if note["month"] == CONFLICTS else ()
         part = Part(str(note["series"]), str(note["month"]), tuple(note["provenances"]), columns, sources)
@@ -119,3 +119,24 @@ def empty_columns() -> dict[str, np.ndarray]:
 
 def take(columns: Mapping[str, np.ndarray], rows: slice | np.ndarray) -> dict[str, np.ndarray]:
     return {name: columns[name][rows] for name in COLUMNS}
+
+
+def by_month(columns: dict[str, np.ndarray]) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """The rows of each month by name, in their given order."""
+    months = month_numbers(columns["open_time"])
+    if not len(months):
+        return []
+    if np.any(np.diff(months) < 0):
+        order = np.argsort(months, kind="stable")
+        months, columns = months[order], take(columns, order)
+    names, first = np.unique(months, return_index=True)
+    ends = np.append(first[1:], len(months))
+    return [(month_name(int(m)), take(columns, slice(int(a), int(b)))) for m, a, b in zip(names, first, ends, strict=True)]
+
+
+def cut(columns: dict[str, np.ndarray], start: int | None, end: int | None) -> dict[str, np.ndarray]:
+    """The rows with start <= open_time < end, as views."""
+    times = columns["open_time"]
+    first = 0 if start is None else int(np.searchsorted(times, start, side="left"))
+    last = len(times) if end is None else int(np.searchsorted(times, end, side="left"))
+    return take(columns, slice(first, max(first, last)))

@@ -17,7 +17,8 @@ import numpy as np
 from data.clock import iso
 from data.frames import OPTIONAL_COLUMNS, PRICE_COLUMNS, Candles, aggregate
 from data.market import SeriesKey
-from data.store import CONFIRMED, CandleStore
+from data.store import CandleStore
+from data.view import CONFIRMED, CandleReader
 
 OUTLIER_SCALES = 15.0  # |r| beyond this many robust standard deviations; about one bar in 20,000 of BTCUSDT 1h
 SCALE_BARS = 500  # trailing bars of the robust scale
@@ -89,37 +90,42 @@ class QualityReport:
                 "findings": [f.document() for f in self.findings]}
 
 
-def assess(store: CandleStore, key: SeriesKey, *, bars: int = DEFAULT_BARS) -> QualityReport:
-    """Everything that can be said about the newest `bars` of a stored series, its gaps, damage and conflicts included."""
-    last = store.last_close_ms(key)
-    candles = store.read(key, None if last is None else last - bars * key.interval.ms, None)
+def assess(reader: CandleReader, key: SeriesKey, *, bars: int = DEFAULT_BARS) -> QualityReport:
+    """Everything that can be said about the newest `bars` of a series: its candles, its gaps, the finer candles it can be compared
+    with, and, where it is stored, damage and conflicts."""
+    last = reader.last_close_ms(key)
+    candles = reader.read(key, None if last is None else last - bars * key.interval.ms, None)
     start = int(candles.open_time[0]) if len(candles) else 0
     findings = candle_findings(candles)
-    for gap in store.gaps(key):
+    for gap in reader.gaps(key):
         if gap.end >= start:
             known = gap.status == CONFIRMED
             words = f"{gap.bars} bars are missing from {iso(gap.start)} on: {gap.status}" + (f" ({gap.reason})" if known else "")
             severity = Severity.NOTE if known else Severity.WARNING
             findings.append(Finding(FindingKind.GAP, severity, gap.start, gap.end, gap.bars, words))
-    conflicts = store.conflicts(key, limit=LISTED)
-    if conflicts:
-        times = [c.open_time for c in conflicts]
-        count = store.conflict_count(key)
-        source = Counter(c.source for c in conflicts).most_common(1)[0][0]
-        findings.append(Finding(FindingKind.CONFLICT, Severity.WARNING, min(times), max(times), count,
-                                f"{count:,} candles were offered with other values than the stored ones, most by {source[-60:]}; "
-                                "the stored ones stay in use"))
-    series = f"{key.venue}/{key.market}/{key.symbol}/{key.interval}"
-    findings += [Finding(FindingKind.DAMAGE, Severity.ERROR, d.first, d.last, d.rows, d.words) for d in store.damage
-                 if d.series == series]
-    stored = store.keys()
-    finer = [k for k in stored if (k.symbol, k.market, k.venue) == (key.symbol, key.market, key.venue)
+    if isinstance(reader, CandleStore):
+        findings += _kept_aside(reader, key)
+    finer = [k for k in reader.keys() if (k.symbol, k.market, k.venue) == (key.symbol, key.market, key.venue)
              and k.interval.ms < key.interval.ms and key.interval.ms % k.interval.ms == 0]
     if finer and len(candles):
         nearest = max(finer, key=lambda k: k.interval.ms)
         length = bars * nearest.interval.ms
-        findings += disagreements(store.read(nearest, max(start, int(candles.open_time[-1]) - length), None), candles)
+        findings += disagreements(reader.read(nearest, max(start, int(candles.open_time[-1]) - length), None), candles)
     return _report(key, candles, findings)
+
+
+def _kept_aside(store: CandleStore, key: SeriesKey) -> list[Finding]:
+    """What only a store knows: rows that contradicted stored ones, and damaged files."""
+    found = []
+    conflicts = store.conflicts(key, limit=LISTED)
+    if conflicts:
+        times = [c.open_time for c in conflicts]
+        source = Counter(c.source for c in conflicts).most_common(1)[0][0]
+        found.append(Finding(FindingKind.CONFLICT, Severity.WARNING, min(times), max(times), store.conflict_count(key),
+                             f"{store.conflict_count(key):,} candles were offered with other values than the stored ones, most by "
+                             f"{source[-60:]}; the stored ones stay in use"))
+    series = f"{key.venue}/{key.market}/{key.symbol}/{key.interval}"
+    return found + [Finding(FindingKind.DAMAGE, Severity.ERROR, d.first, d.last, d.rows, d.words) for d in store.damage if d.series == series]
 
 
 def _report(key: SeriesKey, candles: Candles, findings: list[Finding]) -> QualityReport:

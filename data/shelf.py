@@ -186,12 +186,12 @@ class Shelf:
         cached = self._cache.get(path, entry.sha256)
         if cached is not None:
             return cached
-        part = self.part(key, month, entry)
+        part = self.part(key, month, entry, threads=keep)  # a long read has its threads already, one per month
         if keep:
             self._cache.put(path, entry.sha256, part.columns)
         return part.columns
 
-    def part(self, key: SeriesKey, name: str, entry: Entry) -> Part:
+    def part(self, key: SeriesKey, name: str, entry: Entry, *, threads: bool = False) -> Part:
         """
         Raises
         ------
@@ -201,7 +201,7 @@ class Shelf:
             When the very bytes that were written cannot be read, as by an older pyarrow: nothing is moved, this program is wrong.
         """
         try:
-            return decode(self._proven_bytes(key, name, entry), proven=True)
+            return decode(self._proven_bytes(key, name, entry), proven=True, threads=threads)
         except DamagedState as error:
             raise DamagedState(f"{key} {name}: {error}; the file is as it was written, so reinstall the pinned pyarrow") from None
 
@@ -244,15 +244,18 @@ class Shelf:
                 if still is not None:
                     self.set_aside(key, manifest, broken.name, still.reason)
         except (LockHeld, DataError):
-            # Somebody is writing, or nothing can be written here. If the file stays bad, leave it out of this process's view
-            # until the manifest changes, and say so.
-            raw = self._raw(key)
-            manifest = self.manifest(key)
-            still = self._still_broken(key, manifest, broken.name)
-            if still is not None:
-                self._note(_damage(key, manifest, broken.name, still.reason, None))
-                with self._guard:
-                    self._states[key] = (raw, _without(manifest, broken.name))
+            # Somebody is writing, or nothing can be written here. A writer renames each file once per manifest, so one that is
+            # bad twice under the same manifest is damaged: leave it out of this process's view until the manifest changes.
+            raw, reason = self._raw(key), broken.reason
+            for _ in range(2):
+                manifest = self.manifest(key)
+                still = self._still_broken(key, manifest, broken.name)
+                if still is None or self._raw(key) != raw:
+                    return
+                reason = still.reason
+            self._note(_damage(key, manifest, broken.name, reason, None))
+            with self._guard:
+                self._states[key] = (raw, _without(manifest, broken.name))
 
     def _still_broken(self, key: SeriesKey, manifest: Manifest, name: str) -> Broken | None:
         entry = manifest.conflicts if name == CONFLICTS else manifest.parts.get(name)

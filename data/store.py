@@ -25,15 +25,13 @@ from data.manifest import Confirmed, Damage, Entry, Manifest, confirm, entry_of,
 from data.market import SeriesKey, provenance_rank
 from data.merge import merge
 from data.part_cache import PartCache
-from data.parts import CONFLICTS, Part, empty_columns, encode, month_name, month_numbers, take
+from data.parts import CONFLICTS, Part, by_month, cut, empty_columns, encode, take
 from data.shelf import Broken, Shelf, series_name
+from data.view import CONFIRMED, NOT_KNOWN, Gap
 
 CACHE_BYTES = 64 << 20
 LOCK_WAIT_S = 5.0
 _READERS = 2  # decoding and hashing release the GIL; more threads gain nothing on two cores
-
-NOT_KNOWN = "not yet known"
-CONFIRMED = "confirmed exchange gap"
 
 
 @dataclass(frozen=True)
@@ -45,17 +43,6 @@ class AppendReport:
     enriched: int
     conflicts: int
     present: int
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Missing bars between two stored ones; `end` is the open_time of the last missing bar."""
-
-    start: int
-    end: int
-    bars: int
-    status: str = NOT_KNOWN
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -255,7 +242,7 @@ class CandleStore:
             aside: list[tuple[str, dict[str, np.ndarray]]] = []
             added = duplicates = enriched = conflicts = 0
             for source, candles in batches:
-                for month, rows in _by_month(candles):
+                for month, rows in by_month(candles.columns()):
                     if month not in work:
                         manifest, work[month] = self._load_for_writing(key, manifest, month)
                     merged = merge(work[month], rows, key.interval)
@@ -342,7 +329,7 @@ class CandleStore:
         total = sum(e.rows for e in entries)
         keep = total * 8 * len(COLUMNS) * 4 <= self._cache.limit
         if len(months) <= 2 or keep:
-            pieces = [_cut(self._shelf.columns(key, m, e), start, end) for m, e in zip(months, entries, strict=True)]
+            pieces = [cut(self._shelf.columns(key, m, e), start, end) for m, e in zip(months, entries, strict=True)]
             if len(pieces) == 1:
                 return pieces[0]
             return {name: np.concatenate([p[name] for p in pieces]) for name in COLUMNS}
@@ -357,7 +344,7 @@ class CandleStore:
 
         with ThreadPoolExecutor(_READERS) as pool:
             list(pool.map(fill, range(len(months))))
-        return _cut(out, start, end)
+        return cut(out, start, end)
 
     def _conflict_part(self, key: SeriesKey) -> Part | None:
         for _ in range(8):
@@ -381,26 +368,5 @@ def _check(key: SeriesKey, candles: Candles, source: str) -> None:
                              "nothing was stored")
 
 
-def _by_month(candles: Candles) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """The rows of each month, in their given order."""
-    months = month_numbers(candles.open_time)
-    columns = candles.columns()
-    if not len(months):
-        return []
-    if np.any(np.diff(months) < 0):
-        order = np.argsort(months, kind="stable")
-        months, columns = months[order], take(columns, order)
-    names, first = np.unique(months, return_index=True)
-    ends = np.append(first[1:], len(months))
-    return [(month_name(int(m)), take(columns, slice(int(a), int(b)))) for m, a, b in zip(names, first, ends, strict=True)]
-
-
 def _touches(entry: Entry, start: int | None, end: int | None) -> bool:
     return (start is None or entry.last >= start) and (end is None or entry.first < end)
-
-
-def _cut(columns: dict[str, np.ndarray], start: int | None, end: int | None) -> dict[str, np.ndarray]:
-    times = columns["open_time"]
-    first = 0 if start is None else int(np.searchsorted(times, start, side="left"))
-    last = len(times) if end is None else int(np.searchsorted(times, end, side="left"))
-    return take(columns, slice(first, max(first, last)))

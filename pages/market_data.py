@@ -22,8 +22,9 @@ held = sextant.holdings()
 def worlds() -> None:
     """Which world is shown, and the other one if it has anything to show."""
     if sextant.world is World.SIMULATED:
-        st.markdown(f"You are looking at the **simulated exchange**: 12 symbols with invented prices (seed {sextant.settings.simulator_seed}). "
-                    "Import real candles below; they are kept apart and never mixed with simulated ones.")
+        st.markdown(f"You are looking at the **simulated exchange**: 12 symbols with invented prices "
+                    f"(seed {sextant.settings.simulator_seed}). Import real candles below; they are kept apart and never mixed with "
+                    "simulated ones.")
         if held and st.button(f"Show the real data ({len(held)} series)", type="primary", disabled=not may_write()):
             sextant.use_world(World.REAL)
             st.query_params.clear()
@@ -31,7 +32,8 @@ def worlds() -> None:
     else:
         rows = sum(s.rows for s in held)
         size = sum(s.bytes for s in held) / 2**20
-        st.markdown(f"You are looking at **real data**: {len(held)} series, {rows:,} candles, {size:,.1f} MB in `{sextant.settings.home.name}/real`.")
+        st.markdown(f"You are looking at **real data**: {len(held)} series, {rows:,} candles, {size:,.1f} MB in "
+                    f"`{sextant.settings.home.name}/real`.")
         if st.button("Show the simulated exchange", disabled=not may_write()):
             sextant.use_world(World.SIMULATED)
             st.query_params.clear()
@@ -43,8 +45,8 @@ def importing() -> None:
     if not may_write():
         ask_owner()
         return
-    st.caption("Binance archive zips (data.binance.vision) or CSV tables with time, open, high, low, close, volume. Any order, again without harm. "
-               "Files up to 20 MB here; larger ones from a folder, or with `python -m core import FOLDER`.")
+    st.caption("Binance archive zips (data.binance.vision) or CSV tables with time, open, high, low, close, volume. Any order, again "
+               "without harm. Files up to 20 MB here; larger ones from a folder, or with `python -m core import FOLDER`.")
     with st.form("import", border=False):
         files = st.file_uploader("Files", type=["zip", "csv", "gz", "txt"], accept_multiple_files=True)
         folder = st.text_input("or a folder or file on this computer", placeholder="/path/to/data.binance.vision")
@@ -57,14 +59,17 @@ def importing() -> None:
         options = {"symbol": symbol or None, "interval": interval or None, "market": None if market == "from the path" else market}
         reports = []
         with st.status("Importing ...", expanded=True) as status:
+            bar = st.empty()
+
+            def progress(done: int, total: int, name: str) -> None:
+                bar.progress(done / max(1, total), f"{done} of {total}: {Path(name).name}")
+
             try:
                 for file in files or []:
                     st.write(f"Reading {file.name}")
                     reports.append(sextant.import_upload(file.name, file.getvalue(), **options))
                 if folder.strip():
-                    bar = st.progress(0.0)
-                    reports.append(sextant.import_files([Path(folder.strip()).expanduser()], **options, progress=lambda done, total, name: bar.progress(
-                        done / max(1, total), f"{done} of {total} files: {Path(name).name}")))
+                    reports.append(sextant.import_files([Path(folder.strip()).expanduser()], **options, progress=progress))
                 status.update(label="Imported" if reports else "Nothing was chosen", state="complete" if reports else "error")
             except SextantError as error:
                 status.update(label="Refused", state="error")
@@ -81,7 +86,8 @@ def imported(document: dict) -> None:
     rows = [{"Symbol": s["symbol"], "Market": s["market"], "Interval": s["interval"], "Added": s["added"], "Already there": s["duplicates"],
              "Conflicts": s.get("conflicts", 0), "Gaps": len(s["gaps"]), "Stored now": s["present"]} for s in document["series"]]
     if rows:
-        st.success(f"{document['files']} files read: {sum(r['Added'] for r in rows):,} candles added, {sum(r['Already there'] for r in rows):,} were there already.")
+        added, there = sum(r["Added"] for r in rows), sum(r["Already there"] for r in rows)
+        st.success(f"{document['files']} files read: {added:,} candles added, {there:,} were there already.")
         st.dataframe(rows, hide_index=True, width="stretch")
     refused = [*document["refused"], *(r for s in document["series"] for r in s["rejected"])]
     if refused:
@@ -104,7 +110,8 @@ def stored() -> None:
         frame = pd.DataFrame(rows)
     else:
         frame = pd.DataFrame([{"Symbol": s.key.symbol, "Market": str(s.key.market), "Interval": str(s.key.interval), "Candles": s.rows,
-                               "First": iso(s.first), "Last": iso(s.last), "Gaps": s.gaps, "Missing": s.missing_bars, "Conflicts": s.conflicts,
+                               "First": iso(s.first), "Last": iso(s.last), "Gaps": s.gaps, "Missing": s.missing_bars,
+                               "Conflicts": s.conflicts,
                                "Provenance": s.provenance, "MB": round(s.bytes / 2**20, 2),
                                "Damage": "; ".join(map(str, s.damage)) or None} for s in held])
     if frame.empty:
@@ -120,9 +127,10 @@ def gaps(key: SeriesKey) -> None:
     if not found:
         st.success(f"{key} has no hole between its first and its last candle.")
         return
-    frame = pd.DataFrame([{"From": iso(g.start), "To (open of the last missing)": iso(g.end), "Bars": g.bars, "State": g.status} for g in found])
-    st.markdown(f"**{len(found)} hole{'s' * (len(found) > 1)}, {sum(g.bars for g in found):,} bars missing.** A hole is never filled with invented prices: "
-                "indicators begin again after it.")
+    frame = pd.DataFrame([{"From": iso(g.start), "To (open of the last missing)": iso(g.end), "Bars": g.bars, "State": g.status,
+                           "Why": g.reason or None} for g in found])
+    st.markdown(f"**{len(found)} hole{'s' * (len(found) > 1)}, {sum(g.bars for g in found):,} bars missing.** A hole is never filled "
+                "with invented prices: indicators begin again after it.")
     st.dataframe(frame, hide_index=True, width="stretch")
     widgets.download(frame, f"gaps-{key.symbol}-{key.interval}")
 
@@ -134,8 +142,8 @@ def quality(key: SeriesKey) -> None:
     if not report.findings:
         st.success(f"Nothing suspicious in {report.bars:,} candles.")
         return
-    frame = pd.DataFrame([{"Severity": str(f.severity), "Kind": str(f.kind), "From": iso(f.start), "To": iso(f.end), "Bars": f.bars, "What": f.words}
-                          for f in report.findings])
+    frame = pd.DataFrame([{"Severity": str(f.severity), "Kind": str(f.kind), "From": iso(f.start), "To": iso(f.end), "Bars": f.bars,
+                           "What": f.words} for f in report.findings])
     st.dataframe(frame, hide_index=True, width="stretch", column_config={"What": st.column_config.TextColumn(width="large")})
     widgets.download(frame, f"quality-{key.symbol}-{key.interval}")
 

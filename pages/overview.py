@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -55,7 +57,8 @@ def headline(rows: list[BoardRow]) -> str:
     known = [c for c in cards if c.report("A").score is not None]
     if known:
         best, worst = max(known, key=lambda c: c.report("A").score or 0), min(known, key=lambda c: c.report("A").score or 0)
-        words.append(f"strongest **{best.symbol}** ({best.report('A').score:.2f}), weakest **{worst.symbol}** ({worst.report('A').score:.2f})")
+        words.append(f"strongest **{best.symbol}** ({best.report('A').score:.2f}), "
+                     f"weakest **{worst.symbol}** ({worst.report('A').score:.2f})")
     risky = [c for c in cards if (c.report("G").score or 0) >= 0.8]
     words.append(f"high risk: **{', '.join(c.symbol for c in risky[:4])}**" if risky else "no symbol at high risk")
     odd = [c.symbol for c in cards if c.report("J").label == "alert"]
@@ -70,9 +73,12 @@ def board(rows: list[BoardRow], slot: st.delta_generator.DeltaGenerator, *, read
         "Symbol": st.column_config.TextColumn("Symbol", width=80, pinned=True, help="Select a row to open its analysis."),
         "Price": st.column_config.TextColumn("Price", width=78, help="Close of the newest candle, at the symbol's tick."),
         "24 h": st.column_config.TextColumn("24 h", width=70, help="Change of the close against 24 hours before."),
-        "Last 48 bars": st.column_config.LineChartColumn("Last 48 bars", width=96, help=f"Closes of the last 48 {interval} candles.", color=theme.ACCENT),
-        "Label": st.column_config.TextColumn("Label", width=88, help="Trend or range, once the probability has stood on one side for two bars."),
-        "Alarm": st.column_config.TextColumn("Alarm", width=50, help="info below 0.3, watch to 0.6, alert above; kept until it has been quiet for 6 bars."),
+        "Last 48 bars": st.column_config.LineChartColumn("Last 48 bars", width=96, color=theme.ACCENT,
+                                                         help=f"Closes of the last 48 {interval} candles."),
+        "Label": st.column_config.TextColumn("Label", width=88,
+                                             help="Trend or range, once the probability has stood on one side for two bars."),
+        "Alarm": st.column_config.TextColumn("Alarm", width=50,
+                                             help="info below 0.3, watch to 0.6, alert above; kept until it has been quiet for 6 bars."),
         "Age": st.column_config.TextColumn("Age", width=54, help="Since the newest candle closed."),
     }
     for module in sextant.modules:
@@ -80,12 +86,15 @@ def board(rows: list[BoardRow], slot: st.delta_generator.DeltaGenerator, *, read
             module.short, width=84, min_value=0.0, max_value=1.0, format="%.2f", color=theme.MODULE[module.letter],
             help=f"{module.question} {module.type}. {widgets.RANGES.get(module.letter, '')}. Empty: not enough data.")
     with slot.container():
-        chosen = st.dataframe(frame, hide_index=True, width="stretch", height=min(36 + 35 * len(frame), 1800), column_config=config,
-                              on_select="rerun" if ready else "ignore", selection_mode="single-row", placeholder="", key=f"board-{ready}",
-                              alt="Watchlist with price, change, sparkline and scores of each symbol")
-        if ready:
-            if chosen["selection"]["rows"]:
-                symbol = rows[chosen["selection"]["rows"][0]].symbol
+        look: dict[str, Any] = {"hide_index": True, "width": "stretch", "height": min(36 + 35 * len(frame), 1800), "column_config": config,
+                                "placeholder": "", "key": f"board-{ready}",
+                                "alt": "Watchlist with price, change, sparkline and scores of each symbol"}
+        if not ready:
+            st.dataframe(frame, **look)
+        else:
+            chosen = st.dataframe(frame, on_select="rerun", selection_mode="single-row", **look)["selection"]["rows"]
+            if chosen:
+                symbol = rows[chosen[0]].symbol
                 st.switch_page("pages/symbol.py", query_params={"symbol": symbol, "interval": str(interval), "market": str(market)})
             table = frame.drop(columns=["Last 48 bars"])
             widgets.download(table, f"overview-{interval}")

@@ -24,14 +24,16 @@ with guarded("the candles"):
     scores_slot, chart_slot = st.container(), st.container()
 
     with chart_slot:
-        left, middle, right = st.columns([2, 3, 1], vertical_alignment="bottom")
+        left, middle, right, last = st.columns([4, 7, 2, 2], vertical_alignment="bottom")
         bars = left.segmented_control("Candles", CANDLE_CHOICES, default=500, key="candles", bind="query-params", required=True,
-                                      help="How many candles the chart shows. The view is kept until the next candle closes.")
+                                      help="How many candles the chart shows.")
         chosen = middle.pills("Overlays", list(module_tabs.OVERLAYS), default=["EMA 12 / 26", "Bollinger 20"], selection_mode="multi",
                               key="overlays")
-        shade = right.toggle("Regimes", value=True, help="Shades where the market trends: teal up, vermilion down.")
+        shade = right.toggle("Regimes", value=True, help="Shades where the market trends: teal up, vermilion down, indigo without a side.")
+        last.toggle("Follow", value=True, key="follow", help="Redraw when a candle closes. Off: your zoom stays until you switch it on again.")
         shown = candles.tail(int(bars or 500))
-        lines = {name: values[-len(shown):] for choice in chosen for name, values in module_tabs.OVERLAYS[choice](candles).items()}
+        overlays = [module_tabs.OVERLAYS[choice](candles) for choice in chosen]
+        lines = {name: values[-len(shown):] for overlay in overlays for name, values in overlay.items()}
         chart = st.empty()
 
         def candle_chart(sides: np.ndarray | None, name: str) -> None:

@@ -12,7 +12,7 @@ from analysis.methods.cusum import cusum
 from analysis.methods.shifts import cumulative_deviation, mean_and_spread_shift, shape_change
 from analysis.methods.spectral_residual import spectral_residual
 from analysis.methods.tail_rank import tail_probability
-from analysis.methods.winsor import surprise
+from analysis.methods.winsor import surprise, surprise_and_gap
 from analysis.scaling import surprisal
 
 TAIL_BARS = 960  # W of TP
@@ -58,7 +58,7 @@ class Evidence:
     single: Mapping[str, np.ndarray]  # every p before several were joined to one detector's
 
 
-FEATURES = ("abs_z_return", "log_volatility_ratio", "abs_z_volume", "cum_dev")
+FEATURES = ("abs_z_return", "log_volume_ratio", "abs_z_volume", "cum_dev")
 
 
 def _joined(*several: np.ndarray) -> np.ndarray:
@@ -70,10 +70,10 @@ def _joined(*several: np.ndarray) -> np.ndarray:
 
 
 def features_of(inputs: Inputs, *, last: int | None = None) -> np.ndarray:
-    """Inputs of the isolation forest, shape (n_bars, 4): |z return|, ln(sd20/sd200), |z ln volume|, cumulative deviation."""
+    """Inputs of the isolation forest, shape (n_bars, 4): |z of return|, ln of volume over its level, |z of ln volume|,
+    cumulative deviation."""
     z = surprise(inputs.log_return, inputs.restart, centred=False)
-    volume = surprise(inputs.log_volume, inputs.restart, centred=True)
-    ratio = mean_and_spread_shift(inputs.log_return, last=last)[2]
+    volume, ratio = surprise_and_gap(inputs.log_volume, inputs.restart, centred=True)
     return np.stack((np.abs(z), ratio, np.abs(volume), cumulative_deviation(inputs.log_return, last=last)), axis=1)
 
 
@@ -88,8 +88,8 @@ def detect(inputs: Inputs, *, last: int | None = None) -> Evidence:
     r, restart = inputs.log_return, inputs.restart
     reach = None if last is None else last + TAIL_BARS
     z = surprise(r, restart, centred=False)
-    volume = surprise(inputs.log_volume, restart, centred=True)
-    mean_shift, spread_shift, ratio = mean_and_spread_shift(r, last=reach)
+    volume, ratio = surprise_and_gap(inputs.log_volume, restart, centred=True)
+    mean_shift, spread_shift = mean_and_spread_shift(r, last=reach)
     skew, kurt = shape_change(r, last=reach)
     deviation = cumulative_deviation(r, last=reach)
     chart = cusum(z, restart)

@@ -31,16 +31,19 @@ def average_path(samples: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Forest:
-    """A fitted forest. Node arrays have shape (trees, nodes): a leaf has feature -1, a left child follows its parent.
+    """A fitted forest. All nodes of all trees in one row, each tree depth first: a left child follows its parent.
 
-    `threshold` is float32: scikit-learn compares float32 features with a float64 threshold, and the largest float32 at or
-    below it decides every such comparison alike. `path` is depth + c(samples) of a leaf. `training_scores` are sorted.
+    feature : int8, -1 at a leaf. right : distance to the right child. depth : of the node in its tree. root : first node of
+    each tree. value : float32, a leaf's number of samples, an inner node's threshold (scikit-learn compares float32 features
+    with a float64 threshold; the largest float32 at or below it decides every such comparison alike). normal_path : c(256).
+    training_scores : sorted.
     """
 
     feature: np.ndarray
-    threshold: np.ndarray
+    value: np.ndarray
     right: np.ndarray
-    path: np.ndarray
+    depth: np.ndarray
+    root: np.ndarray
     normal_path: float
     training_scores: np.ndarray
 
@@ -52,24 +55,20 @@ class Forest:
         x = np.asarray(features, np.float32)
         out = np.full(len(x), np.nan)
         rows = np.flatnonzero(np.isfinite(x).all(axis=1))
-        trees, nodes = self.feature.shape
-        feature, threshold, right = self.feature.ravel(), self.threshold.ravel(), self.right.ravel()
-        base = np.arange(trees, dtype=np.int32) * nodes
         for chunk in np.array_split(rows, max(1, len(rows) // 256)):
             if not len(chunk):
                 continue
-            at = np.zeros((len(chunk), trees), np.int32)
+            at = np.broadcast_to(self.root, (len(chunk), len(self.root)))
             values, row = x[chunk], np.arange(len(chunk))[:, None]
             while True:
-                where = base + at
-                column = feature[where]
+                column = self.feature[at]
                 inner = column >= 0
                 if not inner.any():
                     break
-                left = values[row, np.maximum(column, 0)] <= threshold[where]
-                at = np.where(inner, np.where(left, at + 1, right[where]), at)
-            depth = self.path.ravel()[base + at].sum(axis=1)
-            out[chunk] = np.exp2(-depth / (trees * self.normal_path))
+                left = values[row, np.maximum(column, 0)] <= self.value[at]
+                at = at + np.where(inner, np.where(left, 1, self.right[at]), 0)
+            path = self.depth[at] + average_path(self.value[at])
+            out[chunk] = np.exp2(-path.sum(axis=1) / (len(self.root) * self.normal_path))
         return out
 
     def tail_probability(self, score: np.ndarray) -> np.ndarray:
@@ -103,49 +102,45 @@ def fit_forest(features: np.ndarray) -> dict[str, Any]:
     rows = np.asarray(features, float)
     rows = rows[np.isfinite(rows).all(axis=1)]
     fitted = IsolationForest(n_estimators=TREES, max_samples=min(SAMPLES_PER_TREE, len(rows)), random_state=0, n_jobs=1).fit(rows)
-    trees = [estimator.tree_ for estimator in fitted.estimators_]
-    nodes = max(tree.node_count for tree in trees)
-    feature = np.full((len(trees), nodes), -1, np.int8)
-    value = np.zeros((len(trees), nodes), np.float32)  # threshold of an inner node, number of samples of a leaf
-    right = np.zeros((len(trees), nodes), np.int16)
-    for i, tree in enumerate(trees):
-        n = tree.node_count
+    features, values, rights, counts = [], [], [], []
+    for tree in (estimator.tree_ for estimator in fitted.estimators_):
         inner = tree.children_left >= 0
-        assert np.array_equal(tree.children_left[inner], np.flatnonzero(inner) + 1)  # scikit-learn grows depth first
+        number = np.arange(tree.node_count)
+        assert np.array_equal(tree.children_left[inner], number[inner] + 1)  # scikit-learn grows depth first
         cut = tree.threshold.astype(np.float32)
         cut = np.where(cut > tree.threshold, np.nextafter(cut, np.float32(-np.inf)), cut)
-        feature[i, :n] = np.where(inner, tree.feature, -1)
-        value[i, :n] = np.where(inner, cut, tree.n_node_samples)
-        right[i, :n] = np.where(inner, tree.children_right, 0)
-    packed = {"feature": _pack(feature), "value": _pack(value), "right": _pack(right)}
-    document = {"trees": len(trees), "nodes": nodes, "samples": int(fitted.max_samples_), **packed}
+        features.append(np.where(inner, tree.feature, -1).astype(np.int8))
+        values.append(np.where(inner, cut, tree.n_node_samples).astype(np.float32))
+        rights.append(np.where(inner, tree.children_right - number, 0).astype(np.int16))
+        counts.append(tree.node_count)
+    nodes = {"feature": np.concatenate(features), "value": np.concatenate(values), "right": np.concatenate(rights)}
+    nodes["depth"] = _depths(nodes["feature"], nodes["right"], np.concatenate(([0], np.cumsum(counts)[:-1])))
+    packed = {name: _pack(array) for name, array in nodes.items()}
     scores = np.sort(-fitted.score_samples(rows))
-    return document | {"training_scores": _pack(scores)}
+    return {"samples": int(fitted.max_samples_), "nodes": counts, **packed, "training_scores": _pack(scores)}
 
 
 def read_forest(document: dict[str, Any]) -> Forest:
     """The forest of a document that `fit_forest` made."""
-    shape = (document["trees"], document["nodes"])
-    feature = _unpack(document["feature"], np.int8).reshape(shape)
-    value = _unpack(document["value"], np.float32).reshape(shape)
-    right = _unpack(document["right"], np.int16).reshape(shape)
-    # Depths: parents stand before their children, so one sweep per level reaches everybody.
-    depth = np.zeros(shape, np.int16)
-    tree, node = np.arange(shape[0]), np.zeros(shape[0], np.intp)
-    for level in range(1, shape[1]):
-        inner = feature[tree, node] >= 0
-        if not inner.any():
-            break
-        tree, parent = tree[inner], node[inner]
-        tree, node = np.concatenate((tree, tree)), np.concatenate((parent + 1, right[tree, parent]))
-        depth[tree, node] = level
-    path = np.where(feature < 0, depth + average_path(value), 0.0)
-    return Forest(feature, value, right, path, float(average_path(np.array(document["samples"]))),
+    root = np.concatenate(([0], np.cumsum(document["nodes"])[:-1]))
+    return Forest(_unpack(document["feature"], np.int8), _unpack(document["value"], np.float32), _unpack(document["right"], np.int16),
+                  _unpack(document["depth"], np.int8), root, float(average_path(np.array(document["samples"]))),
                   _unpack(document["training_scores"], np.float64))
 
 
+def _depths(feature: np.ndarray, right: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Depth of every node in its tree, all trees swept level by level."""
+    depth = np.zeros(len(feature), np.int8)
+    parents, level = root[feature[root] >= 0], 1
+    while len(parents):
+        children = np.concatenate((parents + 1, parents + right[parents]))
+        depth[children] = level
+        parents, level = children[feature[children] >= 0], level + 1
+    return depth
+
+
 def _pack(array: np.ndarray) -> str:
-    return base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 3)).decode("ascii")
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 1)).decode("ascii")
 
 
 def _unpack(text: str, kind: type) -> np.ndarray:

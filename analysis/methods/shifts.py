@@ -28,17 +28,17 @@ def _moments(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(spread > 1e-12 * np.abs(mean), spread, 0.0)
 
 
-def mean_and_spread_shift(x: np.ndarray, *, last: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mean_and_spread_shift(x: np.ndarray, *, last: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """How far the newest 20 bars left the newest 200, in mean and in spread.
 
     Returns
     -------
-    (mean_shift, spread_shift, log_ratio) : ndarrays of shape (n_bars,)
-        `|mean20 - mean200| / (sd200 / sqrt 20)`, `|ln(sd20/sd200)|` and the same with its sign; sd with ddof=1. NaN for the
-        first 199 bars, windows with a NaN and where sd200 is 0.
+    (mean_shift, spread_shift) : ndarrays of shape (n_bars,)
+        `|mean20 - mean200| / (sd200 / sqrt 20)` and `|ln(sd20/sd200)|`; sd with ddof=1. NaN for the first 199 bars, windows
+        with a NaN and where sd200 is 0.
     """
     x = np.asarray(x, float)
-    out = np.full((3, len(x)), np.nan)
+    out = np.full((2, len(x)), np.nan)
     frames, first = _frames(x, LONG_BARS, last)
     if len(frames):
         mean, spread = _moments(frames)
@@ -46,9 +46,8 @@ def mean_and_spread_shift(x: np.ndarray, *, last: int | None = None) -> tuple[np
         with np.errstate(invalid="ignore", divide="ignore"):
             spread = np.where(spread > 0, spread, np.nan)
             out[0, first:] = np.abs(near_mean - mean) / (spread / np.sqrt(SHORT_BARS))
-            out[2, first:] = np.log(np.maximum(near_spread / spread, LOG_FLOOR))
-            out[1] = np.abs(out[2])
-    return out[0], out[1], out[2]
+            out[1, first:] = np.abs(np.log(np.maximum(near_spread / spread, LOG_FLOOR)))
+    return out[0], out[1]
 
 
 def shape_change(x: np.ndarray, *, last: int | None = None) -> tuple[np.ndarray, np.ndarray]:

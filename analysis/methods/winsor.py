@@ -15,7 +15,7 @@ WARMUP_BARS = 320  # seed, then until the start weighs below 1e-6; longer than 2
 @kernel
 def _surprise(x: np.ndarray, restart: np.ndarray, decay: float, clip: float, seed: int, centred: bool) -> np.ndarray:
     n = len(x)
-    z = np.full(n, np.nan)
+    out = np.full((2, n), np.nan)
     seen, total, squares, level, variance = 0, 0.0, 0.0, 0.0, 0.0
     for t in range(n):
         if restart[t]:
@@ -34,16 +34,17 @@ def _surprise(x: np.ndarray, restart: np.ndarray, decay: float, clip: float, see
                     variance = 0.0
             continue
         error = value - level
+        out[1, t] = error
         if variance > 0.0:
             sd = np.sqrt(variance)
-            z[t] = error / sd
+            out[0, t] = error / sd
             bounded = min(max(error, -clip * sd), clip * sd)
         else:
             bounded = error  # after a frozen price any move is new: nothing to clip by, else the scale stays 0 for ever
         if centred:
             level += (1.0 - decay) * bounded
         variance = decay * variance + (1.0 - decay) * bounded * bounded
-    return z
+    return out
 
 
 @_surprise.warm_with
@@ -52,7 +53,13 @@ def _example() -> tuple[np.ndarray, np.ndarray, float, float, int, bool]:
 
 
 def surprise(x: np.ndarray, restart: np.ndarray, *, centred: bool, decay: float = DECAY, clip_sd: float = CLIP_SD) -> np.ndarray:
-    """Deviation of each value in units of the exponentially weighted sd known one bar before.
+    """Deviation of each value in units of the exponentially weighted sd known one bar before: row 0 of `surprise_and_gap`."""
+    return surprise_and_gap(x, restart, centred=centred, decay=decay, clip_sd=clip_sd)[0]
+
+
+def surprise_and_gap(x: np.ndarray, restart: np.ndarray, *, centred: bool, decay: float = DECAY,
+                     clip_sd: float = CLIP_SD) -> np.ndarray:
+    """Deviation of each value from the exponentially weighted level known one bar before, in its sd and in its own unit.
 
     `z_t = (x_t - m_{t-1}) / sig_{t-1}`, `sig_t^2 = .94 sig_{t-1}^2 + .06 min(|x_t - m_{t-1}|, 4 sig_{t-1})^2`. The winsorised
     update keeps one jump from hiding the next.
@@ -68,8 +75,8 @@ def surprise(x: np.ndarray, restart: np.ndarray, *, centred: bool, decay: float 
 
     Returns
     -------
-    ndarray of shape (n_bars,)
-        Signed, in sd. NaN for the first 320 bars of a segment (30 of them start level and variance, then two different
+    ndarray of shape (2, n_bars)
+        z and x_t - m_{t-1}, signed; z in sd. NaN for the first 320 bars of a segment (30 of them start level and variance, then two different
         starts agree within 1e-6) and while the variance is 0 (a flat series).
 
     References
@@ -77,8 +84,8 @@ def surprise(x: np.ndarray, restart: np.ndarray, *, centred: bool, decay: float 
     J.P. Morgan/Reuters (1996), "RiskMetrics Technical Document"; the clipped update is ours.
     """
     restart = np.ascontiguousarray(restart, np.bool_)
-    z = _surprise(np.ascontiguousarray(x, float), restart, decay, clip_sd, SEED_BARS, centred)
-    rows = np.arange(len(z))
-    began = np.maximum.accumulate(np.where(restart, rows, 0)) if len(z) else rows
-    z[rows - began < WARMUP_BARS] = np.nan
-    return z
+    out = _surprise(np.ascontiguousarray(x, float), restart, decay, clip_sd, SEED_BARS, centred)
+    rows = np.arange(out.shape[1])
+    began = np.maximum.accumulate(np.where(restart, rows, 0)) if len(rows) else rows
+    out[:, rows - began < WARMUP_BARS] = np.nan
+    return out

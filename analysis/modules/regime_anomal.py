@@ -74,7 +74,7 @@ METRICS = (
             "highest of Page's three charts on z and (z^2-1)/2, k=.5, h=5, as a share of its limit." + _TP, "Page 1954",
             unit="limits"),
     _metric("iforest", "Isolation forest", .20, 1000 + REACH_BARS + 1, Causality.FITTED,
-            "300 trees on |z return|, ln(sd20/sd200), |z volume|, cumulative deviation; refit Monday 00:00 UTC on the 2000 "
+            "300 trees on |z return|, ln volume over its level, |z volume|, cumulative deviation; refit Monday 00:00 UTC on the 2000 "
             "bars before (1000 below 15m, and daily below 5m); p from the quantiles of the training scores.",
             "Liu, Ting & Zhou 2008", "**"),
     _metric("spectral", "Spectral residual", .16, 149 + TAIL_MINIMUM_BARS, Causality.PREFIX,
@@ -139,13 +139,15 @@ class RegimeAnomaly(ScoreModule):
         forest_score, forest_p, columns = self._forest(candles, inputs, evidence, fits, trail)
         statistic = {**evidence.statistic, "iforest": forest_score}
         p = {**evidence.p, "iforest": forest_p}
-        level = self._levels(candles, inputs, fits, trail)
 
         flat = _flat(inputs.log_return, self.config.flat_bars)
         age_s = view.age_s(candles)
         tracks = {m.key: self._track(m, statistic[m.key], p[m.key], flat, candles, trail, age_s) for m in METRICS}
         coverage, raw, contributions = _combine(tracks, trail)
         score = np.where(np.isfinite(raw), surprisal(cauchy_p(raw)), np.nan)
+        # A level is at least .6: days before the rows asked for need one only if something was that loud.
+        wanted = (np.arange(trail) >= trail - bars) | (score >= ON_LEVEL)
+        level = self._levels(candles, inputs, fits, wanted)
         alert = alert_states(score, level)
 
         def newest(x: np.ndarray) -> np.ndarray:
@@ -211,10 +213,13 @@ class RegimeAnomaly(ScoreModule):
         short = self.config.forest_rows_short
         return (self.config.forest_rows, short) if interval.ms >= Interval.M15.ms else (short,)
 
-    def _levels(self, candles: Candles, inputs: Inputs, fits: FitCache, trail: int) -> np.ndarray:
-        """The alert on-level of the newest `trail` bars, from the score without the forest before each bar's 00:00 UTC."""
-        n = len(candles)
-        days = candles.close_time[n - trail :] // DAY_MS * DAY_MS
+    def _levels(self, candles: Candles, inputs: Inputs, fits: FitCache, wanted: np.ndarray) -> np.ndarray:
+        """The alert on-level of the newest bars, from the score without the forest before each bar's 00:00 UTC.
+
+        `wanted` says which of them need it; the others hold .6.
+        """
+        n, trail = len(candles), len(wanted)
+        days = candles.close_time[n - trail :][wanted] // DAY_MS * DAY_MS
         size = min(int(self.config.budget_days * DAY_MS / candles.interval.ms), self._budget_room(candles.interval))
         per_week = 7 * DAY_MS / candles.interval.ms
         lead = TAIL_BARS + REACH_BARS
@@ -234,7 +239,9 @@ class RegimeAnomaly(ScoreModule):
             past[n - reach :] = _past_score(inputs, reach)[n - reach :]
             for i, end in enumerate(ends):
                 levels[i] = _level(past[max(0, int(end) - size) : int(end)], per_week)
-        return levels[which]
+        out = np.full(trail, ON_LEVEL)
+        out[wanted] = levels[which]
+        return out
 
     def _budget_room(self, interval: Interval) -> int:
         per_day = max(1, DAY_MS // interval.ms)

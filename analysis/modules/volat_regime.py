@@ -22,18 +22,15 @@ from data.indicators import (
     adx,
     bollinger,
     fractal_dimension,
-    garman_klass,
     historical_volatility,
     hurst,
     natr,
-    parkinson,
     permutation_entropy,
     range_expansion,
     range_expansion_index,
-    rogers_satchell,
+    range_volatility,
     shannon_entropy,
     variance_ratio,
-    yang_zhang,
 )
 from data.indicators.demark import EXHAUSTED
 from data.market import DAY_MS
@@ -68,6 +65,7 @@ METRICS = (
 )
 WEIGHTS_VERSION = "B/1"
 VOL_AXIS = {"hv": .30, "natr": .20, "bb_width": .15, "garch": .35}
+RANGE_ESTIMATORS = ("parkinson", "garman_klass", "rogers_satchell", "yang_zhang")
 VOL_LABELS = ("calm", "normal", "turbulent")
 UNCALIBRATED = "uncalibrated: slope and weights come from planted regimes, not from this market"
 
@@ -255,6 +253,7 @@ class VolatilityRegime(ScoreModule):
                extra: Mapping[str, np.ndarray]) -> dict[str, Any]:
         label = extra["vol_label"][-1]
         near, recent = candles.tail(640), candles.tail(201)
+        ranges = range_volatility(near)
         rei = _last(range_expansion_index(near))
         day_bars = max(1, DAY_MS // candles.interval.ms)
         shown: dict[str, Any] = {
@@ -263,8 +262,7 @@ class VolatilityRegime(ScoreModule):
             "calibration": UNCALIBRATED, "weights_version": WEIGHTS_VERSION, "garch": dict(garch.parameters),
             "switching": dict(switching.parameters),
             "hv_100_per_year": _last(historical_volatility(near, window=100)),
-            "parkinson_per_year": _last(parkinson(near)), "garman_klass_per_year": _last(garman_klass(near)),
-            "rogers_satchell_per_year": _last(rogers_satchell(near)), "yang_zhang_per_year": _last(yang_zhang(near)),
+            **{f"{name}_per_year": _last(getattr(ranges, name)) for name in RANGE_ESTIMATORS},
             "rei_exhausted": None if rei is None else abs(rei) > EXHAUSTED,
             "range_expansion": _last(range_expansion(near)), "hurst_512": _last(hurst(near, window=512)),
             "shannon_entropy": _last(shannon_entropy(recent)),

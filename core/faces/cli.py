@@ -92,7 +92,8 @@ def _overview(commands: dict[str, Command]) -> str:
     unique = {c.name: c for c in commands.values()}
     rows = "\n".join(f"  {c.name:<12}{c.help}" for c in unique.values())
     return ("usage: python -m core COMMAND [--json] ...\n\n" + rows
-            + "\n\nA command's own help: python -m core COMMAND --help\nTimes are ISO 8601 UTC; SEXTANT_HOME names the folder of all state.")
+            + "\n\nA command's own help: python -m core COMMAND --help"
+            + "\nTimes are ISO 8601 UTC; SEXTANT_HOME names the folder of all state.")
 
 
 # -- arguments ------------------------------------------------------------------------------------------------------
@@ -133,25 +134,11 @@ def _lookahead_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _import(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from data.importer import summary_text
+
     show = None if options.json or not sys.stderr.isatty() else _progress
     report = sextant.import_files(options.paths, symbol=options.symbol, interval=options.interval, market=options.market, progress=show)
-    document = report.document()
-    return document, import_text(document)
-
-
-def import_text(document: dict[str, Any]) -> str:
-    """An import in words: a line a series, then what was refused and why."""
-    lines = [f"{document['files']} candle files read" + "".join(f", {n} {kind} skipped" for kind, n in document["skipped"].items())]
-    refused = [*document["refused"]]
-    for s in document["series"]:
-        extra = f", {s['conflicts']} conflicts kept aside" if s["conflicts"] else ""
-        lines.append(f"  {s['symbol']} {s['interval']} {s['market']}: {s['added']:,} added, {s['duplicates']:,} there already, "
-                     f"{s['present']:,} stored, {len(s['gaps'])} gaps{extra}")
-        refused += s["rejected"]
-    lines += ["  not read: {}{}: {}".format(r["file"], "" if r["line"] is None else f" line {r['line']}", r["reason"]) for r in refused[:20]]
-    if len(refused) > 20:
-        lines.append(f"  ... {document['rejected_total']} in all; --json lists them")
-    return "\n".join(lines)
+    return report.document(), summary_text(report)
 
 
 def _progress(done: int, total: int, name: str) -> None:
@@ -177,7 +164,8 @@ def _candles(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, A
     found = sextant.candles(key, start_ms=_time(options.start), end_ms=_time(options.end))
     table = sextant.cleaned(found, options.fill)
     head = {"symbol": key.symbol, "market": str(key.market), "interval": str(key.interval), "provenance": found.provenance,
-            "bars": len(table), "filled": table.filled_rows, "dropped": table.dropped_rows, "file": str(options.csv) if options.csv else None}
+            "bars": len(table), "filled": table.filled_rows, "dropped": table.dropped_rows,
+            "file": str(options.csv) if options.csv else None}
     frame = pd.DataFrame(table.columns)
     for name in ("open_time", "close_time"):
         frame[name] = [iso(int(ms)) for ms in frame[name]]

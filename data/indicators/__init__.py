@@ -22,12 +22,10 @@ from data.indicators.oscillators import momentum, rate_of_change, rsi, stochrsi,
 from data.indicators.ranges import adx, adx_warmup, atr, directional, natr, range_expansion, true_range
 from data.indicators.variance_ratio import variance_ratio
 from data.indicators.volatility import (
+    RangeVolatility,
     ewma_volatility,
-    garman_klass,
     historical_volatility,
-    parkinson,
-    rogers_satchell,
-    yang_zhang,
+    range_volatility,
 )
 from data.indicators.wavelet import energy_shares, wavelet_trend
 
@@ -91,10 +89,8 @@ INDICATORS: tuple[Indicator, ...] = (
     _one("di_14", "0..100", 230, "R", directional, "plus_di", "minus_di", window=14),
     *(_one(f"adx_{n}", "0..100", adx_warmup(n), "R", adx, window=n) for n in (14, 28)),
     _one("hv_20", "per year", 21, "P", historical_volatility, window=20),
-    _one("parkinson_20", "per year", 20, "P", parkinson, window=20),
-    _one("garman_klass_20", "per year", 20, "P", garman_klass, window=20),
-    _one("rogers_satchell_20", "per year", 20, "P", rogers_satchell, window=20),
-    _one("yang_zhang_20", "per year", 21, "P", yang_zhang, window=20),
+    _one("range_volatility_20", "per year", 20, "P", range_volatility, "parkinson", "garman_klass", "rogers_satchell", "yang_zhang",
+         window=20),
     _one("ewma_vol_94", "per bar", 260, "R", ewma_volatility, decay=0.94),
     _one("kalman", "ln/bar, ln/bar, 1", 500, "R", kalman_trend, "slope", "sd", "t"),
     _one("wavelet_trend", "fraction", 32, "P", wavelet_trend),
@@ -112,9 +108,9 @@ INDICATORS: tuple[Indicator, ...] = (
 )
 
 __all__ = [
-    "INDICATORS", "Bands", "Indicator", "Trend", "adx", "adx_warmup", "atr", "bollinger", "directional", "dominant_period",
-    "efficiency_ratio", "ema", "ema_warmup", "energy_shares", "ewma_volatility", "fractal_dimension", "garman_klass",
-    "historical_volatility", "hurst", "kalman_trend", "kama", "macd", "momentum", "natr", "parkinson", "permutation_entropy",
-    "range_expansion", "range_expansion_index", "rate_of_change", "rogers_satchell", "rsi", "shannon_entropy", "sma",
-    "stochrsi", "trend_mode", "trendline", "true_range", "variance_ratio", "wavelet_trend", "yang_zhang", "zscore",
+    "INDICATORS", "Bands", "Indicator", "RangeVolatility", "Trend", "adx", "adx_warmup", "atr", "bollinger", "directional",
+    "dominant_period", "efficiency_ratio", "ema", "ema_warmup", "energy_shares", "ewma_volatility", "fractal_dimension",
+    "historical_volatility", "hurst", "kalman_trend", "kama", "macd", "momentum", "natr", "permutation_entropy",
+    "range_expansion", "range_expansion_index", "range_volatility", "rate_of_change", "rsi", "shannon_entropy", "sma",
+    "stochrsi", "trend_mode", "trendline", "true_range", "variance_ratio", "wavelet_trend", "zscore",
 ]

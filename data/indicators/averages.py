@@ -58,7 +58,8 @@ def kama(candles: Candles, *, window: int = 10) -> np.ndarray:
     ----------
     Kaufman (1995), "Smarter Trading".
     """
-    return on_segments(candles, ("close",), lambda close: talib.KAMA(close, window), warmup=KAMA_WARMUP_BARS * window // 10, shortest=window + 1)[0]
+    warmup = KAMA_WARMUP_BARS * window // 10
+    return on_segments(candles, ("close",), lambda close: talib.KAMA(close, window), warmup=warmup, shortest=window + 1)[0]
 
 
 def macd(candles: Candles, *, fast: int = 12, slow: int = 26, signal: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from data.frames import Candles
 from data.indicators.restart import quotient, warmed
-from data.indicators.windows import trailing_moments
+from data.indicators.windows import blockwise, trailing_moments
 
 WINDOW_BARS = 20
 WIDTH_SD = 2.0
@@ -41,12 +41,12 @@ def bollinger(candles: Candles, *, window: int = WINDOW_BARS, width_sd: float = 
     ----------
     Bollinger (2001), "Bollinger on Bollinger Bands".
     """
-    middle, square = trailing_moments(candles.close, window)
-    half = width_sd * np.sqrt(square / window)
-    upper, lower = middle + half, middle - half
-    return Bands(
-        warmed(middle, candles, window), warmed(upper, candles, window), warmed(lower, candles, window),
-        position=warmed(quotient(candles.close - middle, half), candles, window),
-        percent_b=warmed(quotient(candles.close - lower, upper - lower), candles, window),
-        width=warmed((upper - lower) / middle, candles, window),
-    )
+    def value(close: np.ndarray) -> np.ndarray:
+        middle, square = trailing_moments(close, window)
+        half = width_sd * np.sqrt(square / window)
+        upper, lower = middle + half, middle - half
+        position = quotient(close - middle, half)
+        return np.stack((middle, upper, lower, position, quotient(close - lower, upper - lower), (upper - lower) / middle))
+
+    rows = blockwise((candles.close,), window - 1, value)
+    return Bands(*(warmed(row, candles, window) for row in rows))

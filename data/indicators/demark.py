@@ -6,7 +6,7 @@ import numpy as np
 
 from data.frames import Candles
 from data.indicators.restart import quotient, shifted, warmed
-from data.indicators.windows import trailing_sum
+from data.indicators.windows import blockwise, trailing_sum
 
 WINDOW_BARS = 5
 EXHAUSTED = 60.0  # |REI| above it: the move looks exhausted
@@ -29,12 +29,14 @@ def range_expansion_index(candles: Candles, *, window: int = WINDOW_BARS) -> np.
     ----------
     DeMark (1994), "The New Science of Technical Analysis".
     """
-    high, low, close = candles.high, candles.low, candles.close
-    h2, l2 = shifted(high, 2), shifted(low, 2)
-    c7, c8 = shifted(close, 7), shifted(close, 8)
-    above = (h2 >= c7) | (h2 >= c8) | (high >= shifted(low, 5)) | (high >= shifted(low, 6))
-    below = (l2 <= c7) | (l2 <= c8) | (low <= shifted(high, 5)) | (low <= shifted(high, 6))
-    up, down = high - h2, low - l2
-    counted = np.where(above & below, up + down, 0.0)
-    value = 100.0 * quotient(trailing_sum(counted, window), trailing_sum(np.abs(up) + np.abs(down), window))
-    return warmed(value, candles, window + REACH_BARS)
+    def value(high: np.ndarray, low: np.ndarray, close: np.ndarray) -> np.ndarray:
+        h2, l2 = shifted(high, 2), shifted(low, 2)
+        c7, c8 = shifted(close, 7), shifted(close, 8)
+        above = (h2 >= np.minimum(c7, c8)) | (high >= np.minimum(shifted(low, 5), shifted(low, 6)))
+        below = (l2 <= np.maximum(c7, c8)) | (low <= np.maximum(shifted(high, 5), shifted(high, 6)))
+        up, down = high - h2, low - l2
+        counted = np.where(above & below, up + down, 0.0)
+        return 100.0 * quotient(trailing_sum(counted, window), trailing_sum(np.abs(up) + np.abs(down), window))
+
+    found = blockwise((candles.high, candles.low, candles.close), window - 1 + REACH_BARS, value)
+    return warmed(found, candles, window + REACH_BARS)

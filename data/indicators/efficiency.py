@@ -6,7 +6,7 @@ import numpy as np
 
 from data.frames import Candles
 from data.indicators.restart import quotient, shifted, warmed
-from data.indicators.windows import trailing_sum
+from data.indicators.windows import blockwise, trailing_sum
 
 WINDOW_BARS = 20
 
@@ -23,7 +23,8 @@ def efficiency_ratio(candles: Candles, *, window: int = WINDOW_BARS) -> np.ndarr
     ----------
     Kaufman (1995), "Smarter Trading".
     """
-    close = candles.close
-    travelled = trailing_sum(np.abs(close - shifted(close, 1)), window)
-    value = quotient(np.abs(close - shifted(close, window)), travelled)
-    return warmed(np.minimum(value, 1.0), candles, window + 1)  # rounding may say 1 + 1e-16
+    def value(close: np.ndarray) -> np.ndarray:
+        travelled = trailing_sum(np.abs(close - shifted(close, 1)), window)
+        return np.minimum(quotient(np.abs(close - shifted(close, window)), travelled), 1.0)  # rounding may say 1 + 1e-16
+
+    return warmed(blockwise((candles.close,), window, value), candles, window + 1)

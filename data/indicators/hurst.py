@@ -6,7 +6,7 @@ import numpy as np
 
 from data.frames import Candles
 from data.indicators.restart import warmed
-from data.indicators.windows import trailing_mean
+from data.indicators.windows import blockwise, trailing_mean
 
 LONGEST_LAG = 19
 WINDOW_BARS = 100
@@ -28,7 +28,8 @@ def hurst(candles: Candles, *, window: int = WINDOW_BARS) -> np.ndarray:
     ----------
     Di Matteo (2007), "Multi-scaling in Finance".
     """
-    return warmed(generalised_hurst(np.log(candles.close), window), candles, window)
+    value = blockwise((candles.close,), window - 1, lambda close: generalised_hurst(np.log(close), window))
+    return warmed(value, candles, window)
 
 
 def generalised_hurst(x: np.ndarray, window: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import talib
 
 from data.frames import Candles
 from data.indicators.restart import on_segments, quotient, shifted, unchanged, warmed
-from data.indicators.windows import trailing_moments
+from data.indicators.windows import blockwise, trailing_max, trailing_min, trailing_moments
 
 RSI_WARMUP_BARS = 220  # of RSI14 and of STOCHRSI(14, 14), measured (methods.md 0)
 
@@ -50,8 +50,8 @@ def stochrsi(candles: Candles, *, window: int = 14, range_window: int = 14) -> n
 
     def both(close: np.ndarray) -> np.ndarray:
         strength = talib.RSI(close, window)
-        low, high = talib.MIN(strength, range_window), talib.MAX(strength, range_window)
-        return 100.0 * quotient(strength - low, high - low)
+        low = trailing_min(strength, range_window)
+        return 100.0 * quotient(strength - low, trailing_max(strength, range_window) - low)
 
     value = on_segments(candles, ("close",), both, warmup=warmup, shortest=window + range_window + 1, scaled=True)[0]
     # A flat stretch as long as both windows keeps the RSI where it was; what TA-Lib's RSI does on it is no information.
@@ -77,5 +77,8 @@ def zscore(candles: Candles, *, window: int = 50) -> np.ndarray:
     ndarray of shape (n_bars,)
         NaN in the first window-1 bars of each segment and where the window is flat.
     """
-    mean, square = trailing_moments(candles.close, window)
-    return warmed(quotient(candles.close - mean, np.sqrt(square / (window - 1))), candles, window)
+    def value(close: np.ndarray) -> np.ndarray:
+        mean, square = trailing_moments(close, window)
+        return quotient(close - mean, np.sqrt(square / (window - 1)))
+
+    return warmed(blockwise((candles.close,), window - 1, value), candles, window)

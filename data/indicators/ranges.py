@@ -9,7 +9,7 @@ import talib
 
 from data.frames import Candles
 from data.indicators.restart import on_segments, quotient, shifted, unchanged, warmed
-from data.indicators.windows import trailing_mean
+from data.indicators.windows import blockwise, trailing_all, trailing_mean
 
 # Bars until two starting points agree to 1e-6 sd (methods.md 0, measured), at window 14; ADX28 was measured on its own.
 ATR_WARMUP_BARS = 200
@@ -19,15 +19,18 @@ HLC = ("high", "low", "close")
 
 def true_range(candles: Candles) -> np.ndarray:
     """`max(H - L, |H - C1|, |L - C1|)` in quote currency, C1 the previous close. NaN at the first bar of each segment."""
-    before = shifted(candles.close, 1)
-    reach = np.maximum(np.abs(candles.high - before), np.abs(candles.low - before))
-    return warmed(np.maximum(candles.high - candles.low, reach), candles, 2)
+    def value(high: np.ndarray, low: np.ndarray, close: np.ndarray) -> np.ndarray:
+        before = shifted(close, 1)
+        return np.maximum(high - low, np.maximum(np.abs(high - before), np.abs(low - before)))
+
+    return warmed(blockwise((candles.high, candles.low, candles.close), 1, value), candles, 2)
 
 
-def range_expansion(candles: Candles, *, window: int = 20) -> np.ndarray:
-    """True range over its own mean of `window` bars; 1 = usual. NaN where that mean is 0."""
-    reach = true_range(candles)
-    return quotient(reach, warmed(trailing_mean(reach, window), candles, window + 1))
+def range_expansion(candles: Candles, *, window: int = 20, reach: np.ndarray | None = None) -> np.ndarray:
+    """True range over its own mean of `window` bars; 1 = usual. NaN where that mean is 0. `reach`: the true range, if known."""
+    spans = true_range(candles) if reach is None else reach
+    value = blockwise((spans,), window - 1, lambda span: quotient(span, trailing_mean(span, window)))
+    return warmed(value, candles, window + 1)
 
 
 def atr(candles: Candles, *, window: int = 14) -> np.ndarray:
@@ -91,8 +94,4 @@ def adx(candles: Candles, *, window: int = 14) -> np.ndarray:
 
 def motionless(candles: Candles, window: int) -> np.ndarray:
     """True where high, low and close were one unchanged number over the last `window` bars and the close before them."""
-    flat_bar = candles.high == candles.low
-    run = unchanged(candles.close, window + 1)
-    rows = np.arange(len(candles))
-    last_moving = np.maximum.accumulate(np.where(flat_bar, -1, rows))
-    return run & (rows - last_moving >= window)
+    return unchanged(candles.close, window + 1) & trailing_all(candles.high == candles.low, window)

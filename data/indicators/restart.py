@@ -12,9 +12,10 @@ from collections.abc import Callable
 import numpy as np
 
 from data.frames import Candles
+from data.indicators.windows import trailing_all
 
-# TA-Lib treats sums below 1e-14 as zero, which a coin quoted at 0.000001 reaches while it moves. Prices are therefore handed
-# over times a power of two (exact in binary), so that the first close of a segment lies in [2^20, 2^21).
+# TA-Lib treats sums below 1e-14 as zero, which a coin quoted at 0.00000001 reaches while it moves. Prices of a segment that
+# begins below 1 are therefore handed over times a power of two (exact in binary), its first close then in [2^20, 2^21).
 TALIB_EXPONENT = 20
 
 
@@ -51,23 +52,28 @@ def on_segments(candles: Candles, columns: tuple[str, ...], function: Callable[.
     shortest : int
         Segments with fewer bars are not even tried (some library functions refuse them).
     scaled : bool
-        Hand prices over times a power of two and divide nothing afterwards: only for results without a unit.
+        Hand low prices over times a power of two and divide nothing afterwards: only for results without a unit.
 
     Returns
     -------
     tuple of `outputs` ndarrays of shape (n_bars,)
         NaN where not warmed up. A finite value is never infinite: +-inf becomes NaN.
     """
-    full = tuple(np.full(len(candles), np.nan) for _ in range(outputs))
+    n = len(candles)
+    full = tuple(np.full(n, np.nan) for _ in range(outputs))
     for part in _segments(candles):
         if part.stop - part.start < max(shortest, warmup):
             continue
-        factor = 1.0
-        if scaled:
-            factor = 2.0 ** (TALIB_EXPONENT - int(np.floor(np.log2(candles.close[part.start]))))
-        arrays = [getattr(candles, name)[part] * factor if scaled else getattr(candles, name)[part] for name in columns]
+        arrays = [getattr(candles, name)[part] for name in columns]
+        first = candles.close[part.start]
+        if scaled and first < 1.0:
+            factor = 2.0 ** (TALIB_EXPONENT - int(np.floor(np.log2(first))))
+            arrays = [array * factor for array in arrays]
         answer = function(*arrays)
-        for whole, values in zip(full, answer if isinstance(answer, tuple) else (answer,), strict=True):
+        answers = answer if isinstance(answer, tuple) else (answer,)
+        if part.stop - part.start == n:  # the usual case: no hole, the function's own arrays will do
+            return tuple(warmed(values, candles, warmup) for values in answers)
+        for whole, values in zip(full, answers, strict=True):
             whole[part.start + warmup - 1 : part.stop] = values[warmup - 1 :]
     return full
 
@@ -77,12 +83,9 @@ def unchanged(x: np.ndarray, bars: int) -> np.ndarray:
 
     Flat prices make libraries answer "extremely bearish" (RSI 0) or "perfect trend" (entropy 0): ask this first.
     """
-    n = len(x)
-    if n == 0:
-        return np.zeros(0, bool)
-    rows = np.arange(n)
-    begins = np.maximum.accumulate(np.where(np.concatenate(([True], x[1:] != x[:-1])), rows, 0))
-    return rows - begins + 1 >= bars
+    equal = np.zeros(len(x), bool)
+    equal[1:] = x[1:] == x[:-1]
+    return trailing_all(equal, bars - 1)
 
 
 def quotient(above: np.ndarray, below: np.ndarray) -> np.ndarray:

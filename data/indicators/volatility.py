@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from data.frames import Candles
 from data.indicators.restart import on_segments, shifted, warmed
-from data.indicators.windows import trailing_mean, trailing_moments, trailing_sd
+from data.indicators.windows import blockwise, trailing_mean, trailing_square
 from data.kernel import kernel
 
+OHLC = ("open", "high", "low", "close")
 SEED_RETURNS = 30  # the first r^2 an exponentially weighted variance starts from (methods.md A, mom)
 EWMA_WARMUP_BARS = {0.94: 260, 0.97: 490}  # seed, then until the start's weight is below 1e-6
 
@@ -26,79 +28,62 @@ def historical_volatility(candles: Candles, *, window: int = 20) -> np.ndarray:
     """
     if len(candles) == 0:
         return np.empty(0)
-    return trailing_sd(candles.log_return, window) * math.sqrt(candles.interval.bars_per_year)
+    year = candles.interval.bars_per_year
+    return blockwise((candles.log_return,), window - 1, lambda r: np.sqrt(trailing_square(r, window) * (year / (window - 1))))
 
 
-def parkinson(candles: Candles, *, window: int = 20) -> np.ndarray:
-    """Annualised volatility from high and low: root of `mean(ln(H/L)^2) / (4 ln 2)`.
+@dataclass(frozen=True)
+class RangeVolatility:
+    """Four estimates from open, high, low and close; each an ndarray of shape (n_bars,), fraction per year."""
 
-    Fraction per year; value t uses bars t-window+1 .. t of one segment, NaN before. Thin bars bias it down.
-
-    References
-    ----------
-    Parkinson (1980), "The Extreme Value Method for Estimating the Variance of the Rate of Return".
-    """
-    reach = np.log(candles.high / candles.low)
-    return _annual_root(trailing_mean(reach * reach, window) / (4.0 * math.log(2.0)), candles, window)
+    parkinson: np.ndarray
+    garman_klass: np.ndarray
+    rogers_satchell: np.ndarray
+    yang_zhang: np.ndarray
 
 
-def garman_klass(candles: Candles, *, window: int = 20) -> np.ndarray:
-    """Annualised volatility from open, high, low, close: root of `mean(ln(H/L)^2 / 2 - (2 ln 2 - 1) ln(C/O)^2)`.
+def range_volatility(candles: Candles, *, window: int = 20) -> RangeVolatility:
+    """The range estimators together, since they share their logarithms. All are roots of annualised mean variances per bar.
 
-    Fraction per year; value t uses bars t-window+1 .. t of one segment, NaN before.
+    - Parkinson: `mean(ln(H/L)^2) / (4 ln 2)`
+    - Garman & Klass: `mean(ln(H/L)^2 / 2 - (2 ln 2 - 1) ln(C/O)^2)`
+    - Rogers & Satchell, free of drift: `mean(ln(H/O) ln(H/C) + ln(L/O) ln(L/C))`
+    - Yang & Zhang, with opening jumps: `var(ln O/C1) + k var(ln C/O) + (1 - k) RS`, `k = 0.34 / (1.34 + (n+1)/(n-1))`,
+      variances with ddof 1, C1 the previous close
 
-    References
-    ----------
-    Garman & Klass (1980), "On the Estimation of Security Price Volatilities from Historical Data".
-    """
-    reach, body = np.log(candles.high / candles.low), np.log(candles.close / candles.open)
-    term = 0.5 * reach * reach - (2.0 * math.log(2.0) - 1.0) * body * body
-    return _annual_root(trailing_mean(term, window), candles, window)
-
-
-def _rogers_satchell_terms(candles: Candles) -> np.ndarray:
-    up, down = np.log(candles.high / candles.open), np.log(candles.low / candles.open)
-    body = np.log(candles.close / candles.open)
-    return up * (up - body) + down * (down - body)
-
-
-def rogers_satchell(candles: Candles, *, window: int = 20) -> np.ndarray:
-    """Annualised volatility, free of drift: root of `mean(ln(H/O) ln(H/C) + ln(L/O) ln(L/C))`.
-
-    Fraction per year; value t uses bars t-window+1 .. t of one segment, NaN before.
+    Value t uses bars t-window+1 .. t of one segment, Yang & Zhang also the close before them; NaN before. Thin bars bias all of
+    them down. 0, not NaN, where nothing moved.
 
     References
     ----------
-    Rogers & Satchell (1991), "Estimating Variance from High, Low and Closing Prices".
+    Parkinson (1980), "The Extreme Value Method for Estimating the Variance of the Rate of Return"; Garman & Klass (1980), "On the
+    Estimation of Security Price Volatilities from Historical Data"; Rogers & Satchell (1991), "Estimating Variance from High,
+    Low and Closing Prices"; Yang & Zhang (2000), "Drift-Independent Volatility Estimation Based on High, Low, Open, and Close
+    Prices".
     """
-    return _annual_root(trailing_mean(_rogers_satchell_terms(candles), window), candles, window)
-
-
-def yang_zhang(candles: Candles, *, window: int = 20) -> np.ndarray:
-    """Annualised volatility with opening jumps: root of `var(ln O/C1) + k var(ln C/O) + (1 - k) RS`.
-
-    `k = 0.34 / (1.34 + (n+1)/(n-1))`, variances with ddof 1, RS = Rogers-Satchell variance, C1 the previous close.
-
-    Returns
-    -------
-    ndarray of shape (n_bars,)
-        Fraction per year; value t uses the last `window` bars and the close before them, all of one segment; NaN before.
-
-    References
-    ----------
-    Yang & Zhang (2000), "Drift-Independent Volatility Estimation Based on High, Low, Open, and Close Prices".
-    """
+    year = candles.interval.bars_per_year
     k = 0.34 / (1.34 + (window + 1) / (window - 1))
-    jump = np.log(candles.open / shifted(candles.close, 1))
-    body = np.log(candles.close / candles.open)
-    variance = (trailing_moments(jump, window)[1] + k * trailing_moments(body, window)[1]) / (window - 1)
-    variance = variance + (1.0 - k) * trailing_mean(_rogers_satchell_terms(candles), window)
-    return _annual_root(variance, candles, window + 1)
+    body_share = 2.0 * math.log(2.0) - 1.0
 
+    def roots(opened: np.ndarray, high: np.ndarray, low: np.ndarray, close: np.ndarray) -> np.ndarray:
+        up, down, body = np.log(high / opened), np.log(low / opened), np.log(close / opened)
+        jump = np.log(opened / shifted(close, 1))
+        reach = up - down
+        reach_square, body_square = trailing_mean(reach * reach, window), trailing_mean(body * body, window)
+        drift_free = trailing_mean(up * (up - body) + down * (down - body), window)
+        body_mean = trailing_mean(body, window)
+        body_variance = np.maximum(body_square - body_mean * body_mean, 0.0) * (window / (window - 1))
+        variance = np.stack((
+            reach_square / (4.0 * math.log(2.0)), 0.5 * reach_square - body_share * body_square, drift_free,
+            trailing_square(jump, window) / (window - 1) + k * body_variance + (1.0 - k) * drift_free,
+        ))
+        # Rounding can leave -1e-20 where every bar is flat; that is a volatility of 0, not an unknown one.
+        np.maximum(variance, 0.0, out=variance)
+        variance *= year
+        return np.sqrt(variance, out=variance)
 
-def _annual_root(variance: np.ndarray, candles: Candles, warmup: int) -> np.ndarray:
-    # Rounding can leave -1e-20 where every bar is flat; that is a volatility of 0, not an unknown one.
-    return warmed(np.sqrt(np.maximum(variance, 0.0) * candles.interval.bars_per_year), candles, warmup)
+    rows = blockwise(tuple(getattr(candles, name) for name in OHLC), window, roots)
+    return RangeVolatility(*(warmed(row, candles, window + (i == 3)) for i, row in enumerate(rows)))
 
 
 @kernel

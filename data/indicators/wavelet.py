@@ -6,7 +6,7 @@ import numpy as np
 
 from data.frames import Candles
 from data.indicators.restart import quotient, warmed
-from data.indicators.windows import trailing_sum
+from data.indicators.windows import blockwise, trailing_sum
 
 LEVELS = 5
 ENERGY_WINDOW_BARS = 128
@@ -37,8 +37,11 @@ def wavelet_trend(candles: Candles) -> np.ndarray:
     NaN in the first 31 bars of each segment. Never a decomposition of the whole series: its last smooth moves by half a bar's
     sd once later bars arrive (methods.md N7).
     """
-    levels = smooths(np.log(candles.close))
-    return warmed(levels[3] - levels[LEVELS], candles, 2**LEVELS)
+    def value(close: np.ndarray) -> np.ndarray:
+        levels = smooths(np.log(close))
+        return levels[3] - levels[LEVELS]
+
+    return warmed(blockwise((candles.close,), 2**LEVELS - 1, value), candles, 2**LEVELS)
 
 
 def energy_shares(candles: Candles, *, window: int = ENERGY_WINDOW_BARS) -> np.ndarray:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-BLOCK_ROWS = 8192  # rows worked on at a time, so that a block's few arrays stay in the processor's cache
+BLOCK_ROWS = 32_768  # rows worked on at a time, so that a block's few arrays stay in the processor's cache
+HALF_BLOCK = BLOCK_ROWS // 2
 
 
 def _in_blocks(x: np.ndarray, window: int, work: Callable[[np.ndarray], tuple[np.ndarray, ...]],
@@ -25,6 +26,26 @@ def _in_blocks(x: np.ndarray, window: int, work: Callable[[np.ndarray], tuple[np
         for whole, values in zip(full, work(x[first - window + 1 : last]), strict=True):
             whole[first:last] = values
     return full
+
+
+def blockwise(columns: tuple[np.ndarray, ...], reach: int, function: Callable[..., np.ndarray]) -> np.ndarray:
+    """`function` of whole columns, computed on stretches of rows that fit the processor's cache. It may return rows of outputs.
+
+    For functions whose value at a row is decided by that row and the `reach` rows before it, to the last bit, so that the
+    stretches cannot be told from the whole. A formula of ten array operations runs two to three times as fast this way on a
+    long series, because its intermediate arrays never leave the cache.
+    """
+    n = len(columns[0])
+    if n <= BLOCK_ROWS:
+        return function(*columns)
+    out = np.empty(0)
+    for first in range(0, n, HALF_BLOCK):
+        begin, last = max(0, first - reach), min(n, first + HALF_BLOCK)
+        part = function(*(column[begin:last] for column in columns))
+        if first == 0:
+            out = np.empty((*part.shape[:-1], n))
+        out[..., first:last] = part[..., first - begin :]
+    return out
 
 
 def trailing_sum(x: np.ndarray, window: int) -> np.ndarray:
@@ -65,11 +86,18 @@ def trailing_moments(x: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray
     Chan, Golub & LeVeque (1983), "Algorithms for Computing the Sample Variance".
     """
 
+    def spread(apart: np.ndarray, weight: float, older: np.ndarray, newer: np.ndarray) -> np.ndarray:
+        apart *= apart
+        apart *= weight
+        apart += older
+        apart += newer
+        return apart
+
     def work(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = len(block) - window + 1
         size, left = 1, window
         mean, square = block, np.zeros(len(block))
-        count, total_mean, total_square = 0, np.zeros(rows), np.zeros(rows)
+        count, total_mean, total_square = 0, block, square
         while left:
             if left & 1:
                 part_mean, part_square = mean[count : count + rows], square[count : count + rows]
@@ -77,20 +105,29 @@ def trailing_moments(x: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray
                     total_mean, total_square = part_mean, part_square
                 else:
                     apart = part_mean - total_mean
-                    both = count + size
-                    total_mean = total_mean + apart * (size / both)
-                    total_square = total_square + part_square + apart * apart * (count * size / both)
+                    total_mean = total_mean + apart * (size / (count + size))
+                    total_square = spread(apart, count * size / (count + size), total_square, part_square)
                 count += size
             left >>= 1
             if left:
                 apart = mean[size:] - mean[:-size]
-                square = square[:-size] + square[size:] + apart * apart * (size / 2)
                 mean = mean[:-size] + apart * 0.5
+                square = spread(apart, size / 2, square[:-size], square[size:])
                 size *= 2
         return total_mean, total_square
 
     mean, square = _in_blocks(x, window, work, 2)
     return mean, square
+
+
+def trailing_square(x: np.ndarray, window: int) -> np.ndarray:
+    """Sum of squared deviations of the last `window` returns from their mean: `sum x^2 - (sum x)^2 / n`, at least 0.
+
+    Twice as fast as `trailing_moments`, and as good where the mean is small against the spread, as that of returns is; never
+    for prices. Exactly 0 where all values are 0. NaN rule of `trailing_sum`.
+    """
+    total = trailing_sum(x, window)
+    return np.maximum(trailing_sum(x * x, window) - total * total / window, 0.0)
 
 
 def trailing_sd(x: np.ndarray, window: int, *, ddof: int = 1) -> np.ndarray:
@@ -108,6 +145,20 @@ def _extreme(x: np.ndarray, window: int, pick: np.ufunc) -> np.ndarray:
         return (pick(best[:rows], best[window - size : window - size + rows]),)
 
     return _in_blocks(x, window, work, 1)[0]
+
+
+def trailing_all(yes: np.ndarray, window: int) -> np.ndarray:
+    """True where the last `window` values of a bool array, itself included, are all True; False in the first window-1 rows."""
+    out = np.zeros(len(yes), bool)
+    if len(yes) < window:
+        return out
+    size, held = 1, yes  # held[i]: yes[i] .. yes[i + size - 1]
+    while size * 2 <= window:
+        held = held[:-size] & held[size:]
+        size *= 2
+    rows = len(yes) - window + 1
+    out[window - 1 :] = held[:rows] & held[window - size : window - size + rows]
+    return out
 
 
 def trailing_max(x: np.ndarray, window: int) -> np.ndarray:

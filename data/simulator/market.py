@@ -291,7 +291,8 @@ def _tied_to(ada: np.ndarray, seed: int) -> tuple[np.ndarray, dict[str, float]]:
 def _jumps(seed: int, n: int) -> np.ndarray:
     """Twenty hours per 36,000, at least 600 hours after the opening, the same whatever `n` is."""
     stream = _stream(seed, 940)
-    hours, at = [], 600
+    hours: list[int] = []
+    at = 600
     while True:
         at += int(stream.integers(900, 2_650))
         if at >= n:

@@ -38,9 +38,9 @@ def waterfall(report: ModuleReport, *, signed: bool) -> go.Figure:
     return fig
 
 
-def history(close_time: np.ndarray, lines: Mapping[str, np.ndarray], *, colours: Sequence[str], bands: Sequence[tuple[float, float, str]] = (),
-            levels: Sequence[tuple[float, str]] = (), span: tuple[float, float] | None = (0.0, 1.0), height: int = 260,
-            percent: bool = False) -> go.Figure:
+def history(close_time: np.ndarray, lines: Mapping[str, np.ndarray], *, colours: Sequence[str],
+            bands: Sequence[tuple[float, float, str]] = (), levels: Sequence[tuple[float, str]] = (),
+            span: tuple[float, float] | None = (0.0, 1.0), height: int = 260, percent: bool = False) -> go.Figure:
     """Lines over time on one axis. `bands` are (from, to, colour) stripes behind, `levels` are (value, words) dashed lines."""
     import plotly.graph_objects as go
 
@@ -68,8 +68,8 @@ def heat_map(symbols: Sequence[str], columns: Sequence[tuple[str, str, Sequence[
         fig.add_heatmap(
             z=column, y=list(symbols), x=[""], zmin=0, zmax=1, showscale=False, xgap=2, ygap=2, row=1, col=number,
             colorscale=theme.diverging() if letter == "A" else theme.rising(theme.MODULE[letter]),
-            text=[["–" if v is None else f"{v:.2f}"] for v in values], texttemplate="%{text}", textfont={"size": 12, "color": theme.tone().text},
-            hovertemplate="%{y} " + title + ": %{z:.3f}<extra></extra>")
+            text=[["–" if v is None else f"{v:.2f}"] for v in values], texttemplate="%{text}",
+            textfont={"size": 12, "color": theme.tone().text}, hovertemplate="%{y} " + title + ": %{z:.3f}<extra></extra>")
         fig.update_yaxes(autorange="reversed", showgrid=False, ticks="", row=1, col=number)
         fig.update_xaxes(showticklabels=False, ticks="", row=1, col=number)
     fig.update_annotations(font={"size": 12, "color": theme.tone().faint})

@@ -52,7 +52,8 @@ CHIP = {  # colour of the badge and its icon, by provenance
     "NO DATA": ("gray", ":material/block:"),
 }
 CHIP_HELP = {
-    "SIMULATED": "Invented prices with known truths, made on this computer. Nothing here is a real market. Import your own files on the Data page.",
+    "SIMULATED": "Invented prices with known truths, made on this computer. Nothing here is a real market. "
+                 "Import your own files on the Data page.",
     "IMPORTED": "Candles from files you imported. Their age is measured from the newest candle.",
 }
 
@@ -90,6 +91,8 @@ def draw_frame(title: str, pages: Mapping[PageRow, StreamlitPage]) -> None:
     left.title(title, anchor=False)
     with right:
         _live_chip()
+    for words in sextant.damage()[:3]:
+        st.warning(words, icon=":material/broken_image:")
     if sextant.world is World.SIMULATED:
         st.caption("Simulated exchange: prices are invented and their truths are known. Nothing here is a real market.")
 
@@ -103,7 +106,8 @@ def _live_chip() -> None:
     with st.container(horizontal=True, horizontal_alignment="right"):
         chip(status.provenance, status.words)
     seen = st.session_state.get("newest-close")
-    st.session_state["newest-close"] = status.newest_close_ms
-    if seen is not None and status.newest_close_ms is not None and status.newest_close_ms > seen and seen % 1000 == 999:
-        st.toast(f"New candle: {iso(status.newest_close_ms)}")
-        st.rerun()
+    st.session_state["newest-close"] = (here.key, status.newest_close_ms or 0)
+    if seen is not None and seen[0] == here.key and status.newest_close_ms is not None and status.newest_close_ms > seen[1]:
+        st.toast(f"New candle: {iso(status.newest_close_ms + 1)}")
+        if st.session_state.get("follow", True):
+            st.rerun()

@@ -91,8 +91,8 @@ def _risk(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     fig = charts_scores.history(line.close_time, {"risk": line.score}, colours=(theme.MODULE["G"],),
                                 bands=((0.8, 1.0, theme.DOWN),), levels=((0.8, "high"),), height=220)
     theme.draw(fig, key="tab-G", file_name=f"{key.symbol}-risk", alt=f"Risk score of {key.symbol}")
-    fig = charts_scores.history(line.close_time, {"VaR 99 %, one day": line.tracks["var"].value, "expected shortfall": line.tracks["cvar"].value,
-                                                  "drawdown": line.tracks["mdd"].value},
+    fig = charts_scores.history(line.close_time, {"VaR 99 %, one day": line.tracks["var"].value,
+                                                  "expected shortfall": line.tracks["cvar"].value, "drawdown": line.tracks["mdd"].value},
                                 colours=(theme.DOWN, theme.WARNING, theme.NEUTRAL), span=None, height=240, percent=True)
     theme.draw(fig, key="tab-G-var", file_name=f"{key.symbol}-var", alt=f"Value at risk of {key.symbol}")
 
@@ -100,7 +100,8 @@ def _risk(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
 def _anomaly(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     line = sextant.timeline("J", key, HISTORY_BARS)
     fig = charts_scores.history(line.close_time, {"anomaly": line.score}, colours=(theme.MODULE["J"],),
-                                bands=((0.6, 1.0, theme.DOWN), (0.3, 0.6, theme.WARNING)), levels=((0.6, "alert"), (0.3, "watch")), height=300)
+                                bands=((0.6, 1.0, theme.DOWN), (0.3, 0.6, theme.WARNING)),
+                                levels=((0.6, "alert"), (0.3, "watch")), height=300)
     theme.draw(fig, key="tab-J", file_name=f"{key.symbol}-anomaly", alt=f"Anomaly score of {key.symbol}")
 
 

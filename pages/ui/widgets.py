@@ -68,7 +68,8 @@ def score_card(module: ScoreModule, report: ModuleReport) -> None:
         known = report.score is not None
         label = report.label.replace("_", " ").lower() if report.label else ("" if known else "not enough data")
         st.metric(f"{report.letter} · {module.short}", f"{report.score:.2f}" if report.score is not None else "unknown",
-                  delta=label or None, delta_color="off", delta_arrow="off", help=f"{report.name}: {report.type}. Range: {RANGES.get(report.letter, '0 to 1')}.")
+                  delta=label or None, delta_color="off", delta_arrow="off",
+                  help=f"{report.name}: {report.type}. Range: {RANGES.get(report.letter, '0 to 1')}.")
         st.progress(report.score if report.score is not None else 0.0)
         trust = [f"coverage {report.coverage:.0%}"]
         if report.confidence is not None:

@@ -29,7 +29,8 @@ def markov(seed):
     fit = fit_switching(world.series)
     assert fit["reason"] == ""
     called = high_probability(world.series, fit) > 0.5
-    return {name: fit[name] for name in ("sd_low", "sd_high", "stay_low", "stay_high")} | {"accuracy": float((called == world.hidden).mean())}
+    found = {name: fit[name] for name in ("sd_low", "sd_high", "stay_low", "stay_high")}
+    return found | {"accuracy": float((called == world.hidden).mean())}
 
 
 def garch(seed):

@@ -151,7 +151,8 @@ def test_no_volume_at_all_leaves_the_returns_to_speak(candles):
     silent = replace(candles, volume=np.zeros(BARS))
     report = MODULE.score(view_of(MODULE, silent, fits=FITS))
     assert report.score is not None and report.coverage == pytest.approx(1.0)
-    assert report.shown["p_of_inputs"]["z_volume"] is None and "abs_z_volume" in report.shown["forest_left_out"]
+    assert report.shown["p_of_inputs"]["z_volume"] is None
+    assert report.shown["forest_columns"] == ["abs_z_return", "cum_dev"] and "abs_z_volume" in report.shown["forest_left_out"]
     assert report.part("zscore").k == report.shown["p_of_inputs"]["z_return"]
 
 

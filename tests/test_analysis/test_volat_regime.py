@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from analysis.fits import FitCache
 from analysis.modules.volat_regime import METRICS, VOL_AXIS, VolatilityRegime, regime_states
 from analysis.report import Regime, Status
+from data.kernel import compile_all
 from data.market import Market
 from data.simulator import worlds
 from tests.two_markets import view_of_both
@@ -163,6 +166,15 @@ def test_a_hole_restarts_what_it_must(candles):
     assert report.part("vr").status == "warmup" and report.part("fdi").status == "ok" and report.part("garch").status == "warmup"
 
 
+def test_threads_and_the_compiler_change_no_bit(candles):
+    """Plain and compiled kernels, one thread or four, with or without kept fits: the same document."""
+    first = json.dumps(report_of(candles, fits=FitCache()).document())
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(lambda _: json.dumps(report_of(candles, fits=FitCache()).document()), range(8)))
+    compile_all()
+    assert found == {first} and json.dumps(report_of(candles, fits=FitCache()).document()) == first
+
+
 def test_works_for_the_perpetual_alone(candles):
     report = MODULE.score(view_of_both(MODULE, None, candles, market=Market.PERP, fits=FITS))
     assert report.score is not None and report.market == "perp"
@@ -172,5 +184,6 @@ def test_range_estimators_and_ratios_are_shown(candles):
     shown = report_of(candles).shown
     for key in ("parkinson_per_year", "garman_klass_per_year", "rogers_satchell_per_year", "yang_zhang_per_year"):
         assert 0.05 < shown[key] < 5.0
-    assert set(shown["variance_ratio"]) == {"2", "4", "8", "16"} and shown["variance_ratio"]["8"]["z"] == report_of(candles).part("vr").value
+    assert set(shown["variance_ratio"]) == {"2", "4", "8", "16"}
+    assert shown["variance_ratio"]["8"]["z"] == report_of(candles).part("vr").value
     assert shown["garch_day_ahead_pct"] > 0 if shown["garch"] else "garch_day_ahead_pct" not in shown

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(home: Path, *arguments: str) -> subprocess.CompletedProcess:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SEXTANT_")} | {"SEXTANT_HOME": str(home)}
-    return subprocess.run([sys.executable, "-m", "core", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-m", "core", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True,
+                          timeout=120)
 
 
 def document(home: Path, *arguments: str) -> dict:
@@ -109,7 +110,8 @@ def test_every_command_has_help_and_an_example(capsys):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.text(max_size=12) | st.sampled_from(["scores", "gaps", "candles", "BTCUSDT", "--at", "--interval", "--json", "1h"]), max_size=5))
+@given(st.lists(st.text(max_size=12) | st.sampled_from(["scores", "gaps", "candles", "BTCUSDT", "--at", "--interval", "--json", "1h"]),
+                max_size=5))
 def test_any_words_end_in_an_exit_code(tmp_path_factory, words):
     """No traceback, no writes outside, whatever is typed."""
     os.environ["SEXTANT_HOME"] = str(tmp_path_factory.getbasetemp() / "fuzz")

@@ -96,7 +96,7 @@ def test_the_overview_imports_no_heavy_library():
 def test_no_text_names_a_path_of_this_machine_or_a_registry():
     """The project is public software."""
     patterns = re.compile(r"/work/|/root/|/opt/pypi|b-seed-")
-    files = [p for p in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()]
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     told = [f for f in files if (ROOT / f).suffix in (".py", ".md", ".toml", ".txt", ".yml", "") and (ROOT / f).is_file()
             and f != "tests/test_core/test_house.py" and patterns.search((ROOT / f).read_text(encoding="utf-8", errors="ignore"))]
     assert not told

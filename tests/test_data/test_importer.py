@@ -215,7 +215,7 @@ def test_quoted_fields_with_english_thousands(store):
 def test_a_mark_that_could_group_thousands_is_refused_and_not_guessed(store):
     rows = "".join(f"{stamp(JAN_2024 + i * HOUR)};1{{0}}234;1{{0}}300;1{{0}}200;1{{0}}250;7\n" for i in range(5))
     for mark in (",", "."):
-        with pytest.raises(ImportRefused, match="could be 1234 or 1.234"):
+        with pytest.raises(ImportRefused, match=r"could be 1234 or 1\.234"):
             load(store, rows.replace("{0}", mark))
     with pytest.raises(ImportRefused, match="write all of them one way"):
         load(store, rows.replace("{0}", ",", 10).replace("{0}", ".").replace("1,234", "1,2345").replace("1.234", "1.2345"))
@@ -257,8 +257,10 @@ def test_six_and_twelve_columns_of_the_same_candles_are_duplicates_and_the_fulle
 
 def test_good_rows_of_a_bad_file_are_kept_and_every_bad_line_is_named(store):
     lines = plain_text(made(12, plain=True)).splitlines()
-    bad = {3: ("", None), 5: ("<script>alert(1)</script>,1,2,3,4,5", "open_time: expected a time"), 6: ("1,2,3", "expected 6 fields, got 3"),
-           7: (lines[6].rsplit(",", 1)[0] + ",-1", "volume is negative"), 8: (lines[7].rsplit(",", 1)[0] + ",nan", "volume: expected a number"),
+    bad = {3: ("", None), 5: ("<script>alert(1)</script>,1,2,3,4,5", "open_time: expected a time"),
+           6: ("1,2,3", "expected 6 fields, got 3"),
+           7: (lines[6].rsplit(",", 1)[0] + ",-1", "volume is negative"),
+           8: (lines[7].rsplit(",", 1)[0] + ",nan", "volume: expected a number"),
            9: (lines[8].replace(",", ",0", 1).replace(lines[8].split(",")[1], "000"), None),
            10: (lines[9].rsplit(",", 1)[0] + ",1e400", "volume is not a finite number"),
            11: ("17" + lines[10], "open_time"), 12: (lines[11].replace("00,", "01,", 1), "not on the 1h grid")}
@@ -497,8 +499,9 @@ def test_any_split_of_rows_over_files_in_any_layout_gives_the_same_store(tmp_pat
     assert only(import_paths(store, [folder], market=Market.SPOT, clock_ms=NOW)).added == 0
 
 
-CELLS = st.one_of(st.sampled_from(["", "nan", "inf", "-inf", "1e309", "0", "-1", "1,5", "1.5", "1.234,5", "=1+1", "<b>", "٣", "1_0", "0x1",
-                                   "1704067200000", "1704067200", "1704070800000000", "2024-01-01", "2024-13-01", "9" * 40, "\0", '"', "NaT"]),
+CELLS = st.one_of(st.sampled_from(["", "nan", "inf", "-inf", "1e309", "0", "-1", "1,5", "1.5", "1.234,5", "=1+1", "<b>", "٣", "1_0",
+                                   "0x1", "NaT", "1704067200000", "1704067200", "1704070800000000", "2024-01-01", "2024-13-01", "9" * 40,
+                                   "\0", '"']),
                   st.floats().map(repr), st.integers().map(str), st.text(max_size=8))
 
 

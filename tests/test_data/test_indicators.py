@@ -68,7 +68,8 @@ def test_first_value_stands_exactly_at_the_warmup(indicator, table, candles):
     for name, values in table[indicator.name].items():
         assert values.shape == (BARS,) and values.dtype == np.float64, name
         known = np.flatnonzero(np.isfinite(values))
-        assert known[0] + 1 == indicator.warmup_bars and len(known) == BARS - known[0], name
+        late = name == "yang_zhang"  # the one output that looks a bar farther back than its neighbours
+        assert known[0] + 1 == indicator.warmup_bars + late and len(known) == BARS - known[0], name
 
 
 # --- against slow loops and TA-Lib
@@ -147,10 +148,12 @@ def test_window_indicators_against_loops(candles, table, t):
     assert close_to(value("bollinger", "percent_b"), (c[-1] - middle + 2 * half) / (4 * half))
     assert close_to(value("bollinger", "width"), 4 * half / middle)
     assert close_to(value("hv_20"), naive.mean_sd(r[-20:], 1)[1] * math.sqrt(year))
-    assert close_to(value("parkinson_20") ** 2, naive.parkinson_variance(h[-20:], q[-20:]) * year)
-    assert close_to(value("garman_klass_20") ** 2, naive.garman_klass_variance(o[-20:], h[-20:], q[-20:], c[-20:]) * year)
-    assert close_to(value("rogers_satchell_20") ** 2, naive.rogers_satchell_variance(o[-20:], h[-20:], q[-20:], c[-20:]) * year)
-    assert close_to(value("yang_zhang_20") ** 2, naive.yang_zhang_variance(c[-21:-1], o[-20:], h[-20:], q[-20:], c[-20:]) * year)
+    bars = o[-20:], h[-20:], q[-20:], c[-20:]
+    for name, variance in (
+        ("parkinson", naive.parkinson_variance(*bars[1:3])), ("garman_klass", naive.garman_klass_variance(*bars)),
+        ("rogers_satchell", naive.rogers_satchell_variance(*bars)), ("yang_zhang", naive.yang_zhang_variance(c[-21:-1], *bars)),
+    ):
+        assert close_to(value("range_volatility_20", name) ** 2, variance * year), name
     assert close_to(value("ewma_vol_94") ** 2, naive.ewma_variance(r, 0.94))
     assert close_to(value("wavelet_trend"), naive.atrous(x, 3) - naive.atrous(x, 5))
     assert close_to(sum(value("wavelet_energy", f"d{j}") for j in range(1, 6)), 1.0)
@@ -262,8 +265,8 @@ def test_a_price_that_never_moves_gives_no_opinion(indicator, candles):
     """A level may be 0 or the price itself; a direction, a strength, an entropy or a cycle must be unknown."""
     flat = indicator(worlds.flattened(candles, slice(0, BARS)))
     levels = {"sma_20", "ema_12", "ema_26", "ema_50", "ema_200", "kama_10", "ht_trendline", "middle", "upper", "lower"}
-    zeros = {"macd", "macd_signal", "macd_histogram", "mom_20", "roc_20", "true_range", "atr_14", "natr_14", "hv_20", "parkinson_20",
-             "garman_klass_20", "rogers_satchell_20", "yang_zhang_20", "ewma_vol_94", "wavelet_trend", "width", "slope"}
+    zeros = {"macd", "macd_signal", "macd_histogram", "mom_20", "roc_20", "true_range", "atr_14", "natr_14", "hv_20", "parkinson",
+             "garman_klass", "rogers_satchell", "yang_zhang", "ewma_vol_94", "wavelet_trend", "width", "slope"}
     for name, values in flat.items():
         known = values[np.isfinite(values)]
         if name in levels:

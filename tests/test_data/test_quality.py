@@ -64,7 +64,7 @@ def test_a_bad_print_that_the_next_bar_takes_back():
     changed = with_changes(candles, high=np.maximum(candles.high, candles.close))
     outliers = [f for f in candle_findings(changed) if f.kind is FindingKind.OUTLIER]
     first = next(f for f in outliers if f.start == JAN_2024 + 700 * HOUR)
-    assert first.severity is Severity.WARNING and "takes it back" in first.words and "+40" in first.words
+    assert first.severity is Severity.WARNING and "takes it back" in first.words and "+39.7%" in first.words
 
 
 def test_a_wick_far_beyond_open_and_close():

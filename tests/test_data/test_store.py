@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -448,6 +449,53 @@ def test_a_reader_beside_a_writer_neither_waits_nor_moves_files(tmp_path):
         assert not (tmp_path / "quarantine").exists()
         with pytest.raises(LockHeld, match="another process is writing"):
             put(store, made(1, start=JAN_2024 - HOUR))
+
+
+def test_readers_beside_a_writer_see_whole_appends_and_never_damage(tmp_path):
+    """One writer appends blocks that span a month's end, four readers look all the time, each through its own store."""
+    candles = made(24 * 62)
+    cuts = [slice(i, i + 48) for i in range(0, len(candles), 48)]
+    done = threading.Event()
+    problems: list[str] = []
+    reads = [0]
+
+    def look() -> None:
+        store, before = CandleStore(tmp_path), 0
+        while not done.is_set():
+            got = store.read(KEY)
+            reads[0] += 1
+            if not same(got, candles.take(slice(0, len(got)))) or len(got) < before or store.damage:
+                problems.append(f"{len(got)} rows after {before}, damage {store.damage}")
+                return
+            before = len(got)
+
+    readers = [threading.Thread(target=look) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    writer = CandleStore(tmp_path)
+    for cut in cuts:
+        put(writer, candles.take(cut))
+    done.set()
+    for reader in readers:
+        reader.join(30)
+    assert problems == [] and reads[0] > 4
+    assert same(CandleStore(tmp_path).read(KEY), candles)
+
+
+def test_two_writers_take_turns_and_lose_nothing(tmp_path):
+    candles = made(400)
+
+    def write(first: int) -> None:
+        store = CandleStore(tmp_path, lock_wait_s=30)
+        for i in range(first, 400, 40):
+            put(store, candles.take(slice(i, i + 20)))
+
+    writers = [threading.Thread(target=write, args=(first,)) for first in (0, 20)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert same(CandleStore(tmp_path).read(KEY), candles)
 
 
 # -- crashes -------------------------------------------------------------------------------------------------------------------

@@ -63,3 +63,27 @@ def test_html_in_the_address_is_shown_as_text_or_ignored(simulated_server, visit
     page = visit(simulated_server.url + "/analysis?symbol=<img src=x onerror=alert(1)>&interval=9q&market=moon", heading="Analysis")
     assert page.locator("img[src='x']").count() == 0
     assert page.locator('[data-testid="stException"]').count() == 0
+
+
+def test_a_newcomer_imports_a_file_and_switches_to_it(tmp_path, visit):
+    """From nothing to real data by upload, on a server of its own."""
+    from tests.serving import serving
+
+    rows = ["time;open;high;low;close;volume"]
+    rows += [f"2024-01-{1 + h // 24:02d} {h % 24:02d}:00:00;{100 + h},5;{102 + h},5;{99 + h},5;{101 + h},5;{5 + h}" for h in range(72)]
+    rows[40] = "2024-01-02 15:00:00;1,5;NaN;1;1;1"
+    path = tmp_path / "XYZUSDT-1h.csv"
+    path.write_text("\r\n".join(rows))
+    with serving(tmp_path / "home") as server:
+        page = visit(server.url + "/data", heading="Data")
+        page.locator('input[type="file"]').set_input_files(str(path))
+        page.get_by_text("XYZUSDT-1h.csv").first.wait_for()
+        page.get_by_text("from the path").click()
+        page.get_by_role("option", name="spot").click()
+        page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
+        page.get_by_text("71 candles added").wait_for(timeout=30_000)
+        assert page.get_by_text("lines or files were not read").is_visible()
+        page.get_by_role("button", name="Show the real data (1 series)").click()
+        page.get_by_text("You are looking at real data").wait_for(timeout=30_000)
+        page.get_by_text("IMPORTED").first.wait_for(timeout=30_000)
+        assert page.get_by_text("SIMULATED").count() == 0
