@@ -231,7 +231,7 @@ def run() -> list[dict[str, Any]]:
         measure(f"{count} indicator columns", ours, "pandas, a formula a column", pandas_mix, candles, 0.25),
         measure("fractal dimension 100", shelf.fractal_dimension, "rolling apply (10,000 rows, scaled)", rolling_sevcik, candles, 0.25,
                 peer_bars=10_000),
-        measure("Hurst exponent 100", shelf.hurst, "pandas, a rolling mean a lag", rolling_hurst, candles, 0.25, rounds=3),
+        measure("Hurst exponent 100", shelf.hurst, "pandas, a rolling mean a lag", rolling_hurst, candles, 0.5, rounds=3),
         measure("permutation entropy 200", lambda c: order_entropy(c.close, 200), "antropy a window (2,000 rows, scaled)", rolling_entropy,
                 candles, 0.05, peer_bars=2_000, rounds=3),
         measure("variance ratio 8 of 200", shelf.variance_ratio, "arch a window (700 rows, scaled)", rolling_variance_ratio, candles, 0.05,

@@ -25,11 +25,9 @@ from data.store import AppendReport, CandleStore, Gap
 from data.tabular import read_table
 
 _BATCH_ROWS = 400_000  # held in memory before they are stored: about 40 MB
+SHOWN_LINES = 20  # rejected lines that a summary lists
 
 Progress = Callable[[int, int, str], None]
-
-
-SHOWN_LINES = 20  # rejected lines that a summary lists
 
 
 @dataclass(frozen=True)

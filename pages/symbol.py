@@ -30,7 +30,7 @@ with guarded("the candles"):
         chosen = middle.pills("Overlays", list(module_tabs.OVERLAYS), default=["EMA 12 / 26", "Bollinger 20"], selection_mode="multi",
                               key="overlays")
         shade = right.toggle("Regimes", value=True, help="Shades where the market trends: teal up, vermilion down, indigo without a side.")
-        last.toggle("Follow", value=True, key="follow", help="Redraw when a candle closes. Off: your zoom stays until you switch it on again.")
+        last.toggle("Follow", value=True, key="follow", help="Redraw when a candle closes. Off: your zoom stays as it is.")
         shown = candles.tail(int(bars or 500))
         overlays = [module_tabs.OVERLAYS[choice](candles) for choice in chosen]
         lines = {name: values[-len(shown):] for overlay in overlays for name, values in overlay.items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from analysis.methods.schedule import quietly
+
 MINIMUM_BARS = 20
 PENALTY_PER_LOG = 6.0
 LABEL = "in hindsight"
@@ -31,6 +33,7 @@ def changepoints(x: np.ndarray, *, minimum_bars: int = MINIMUM_BARS, penalty_per
     import ruptures
 
     scaled = (x[rows] - x[rows].mean()) / x[rows].std()  # the cost adds 1e-6 to a covariance: keep it negligible
-    search = ruptures.Pelt(model="normal", min_size=minimum_bars, jump=1).fit(scaled)
-    ends = search.predict(pen=penalty_per_log * np.log(len(rows)))
+    with quietly():  # it announces that small bias at every call
+        search = ruptures.Pelt(model="normal", min_size=minimum_bars, jump=1).fit(scaled)
+        ends = search.predict(pen=penalty_per_log * np.log(len(rows)))
     return [int(rows[end]) for end in ends[:-1]]

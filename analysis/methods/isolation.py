@@ -102,18 +102,18 @@ def fit_forest(features: np.ndarray) -> dict[str, Any]:
     rows = np.asarray(features, float)
     rows = rows[np.isfinite(rows).all(axis=1)]
     fitted = IsolationForest(n_estimators=TREES, max_samples=min(SAMPLES_PER_TREE, len(rows)), random_state=0, n_jobs=1).fit(rows)
-    features, values, rights, counts = [], [], [], []
+    columns, values, rights, counts = [], [], [], []
     for tree in (estimator.tree_ for estimator in fitted.estimators_):
         inner = tree.children_left >= 0
         number = np.arange(tree.node_count)
         assert np.array_equal(tree.children_left[inner], number[inner] + 1)  # scikit-learn grows depth first
         cut = tree.threshold.astype(np.float32)
         cut = np.where(cut > tree.threshold, np.nextafter(cut, np.float32(-np.inf)), cut)
-        features.append(np.where(inner, tree.feature, -1).astype(np.int8))
+        columns.append(np.where(inner, tree.feature, -1).astype(np.int8))
         values.append(np.where(inner, cut, tree.n_node_samples).astype(np.float32))
         rights.append(np.where(inner, tree.children_right - number, 0).astype(np.int16))
         counts.append(tree.node_count)
-    nodes = {"feature": np.concatenate(features), "value": np.concatenate(values), "right": np.concatenate(rights)}
+    nodes = {"feature": np.concatenate(columns), "value": np.concatenate(values), "right": np.concatenate(rights)}
     nodes["depth"] = _depths(nodes["feature"], nodes["right"], np.concatenate(([0], np.cumsum(counts)[:-1])))
     packed = {name: _pack(array) for name, array in nodes.items()}
     scores = np.sort(-fitted.score_samples(rows))

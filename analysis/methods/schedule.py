@@ -46,7 +46,8 @@ def fit_days(candles: Candles, bars: int, *, returns: int = FIT_RETURNS, minimum
     """One `FitDay` for every UTC day (and segment) among the newest `bars` bars, oldest first.
 
     A bar's fit is the one of the last 00:00 UTC at or before its close, and sees only bars that had closed by then; so the
-    value at a bar does not depend on how many bars are asked for.
+    value at a bar does not depend on how many bars are asked for. A window that would begin before the candles do is as long as
+    they are: ask for older rows only with candles that reach `returns` bars further back.
     """
     n = len(candles)
     if n == 0 or bars <= 0:

@@ -73,4 +73,4 @@ def _fitted_tails(returns: np.ndarray, alpha: float) -> dict[str, float | None]:
 
 
 def _number(value: float | np.floating) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return float(value) + 0.0 if np.isfinite(value) else None  # no minus zero

@@ -76,8 +76,8 @@ def surprise_and_gap(x: np.ndarray, restart: np.ndarray, *, centred: bool, decay
     Returns
     -------
     ndarray of shape (2, n_bars)
-        z and x_t - m_{t-1}, signed; z in sd. NaN for the first 320 bars of a segment (30 of them start level and variance, then two different
-        starts agree within 1e-6) and while the variance is 0 (a flat series).
+        z and x_t - m_{t-1}, signed; z in sd. NaN for the first 320 bars of a segment (30 of them start level and variance,
+        then two different starts agree within 1e-6); z also while the variance is 0 (a flat series).
 
     References
     ----------

@@ -237,7 +237,7 @@ class RiskExposure(ScoreModule):
             few = (at + 1 < MINIMUM_DAYS) & ~stale
             words = f"{at[-1] + 1} daily returns, at least {MINIMUM_DAYS} needed" if few[-1] else found.note
             tracks[key] = replace(found, status=np.where(few, Status.MISSING, found.status).astype(np.int8), note=words)
-        depth = -drawdown(daily.close, window=cfg.drawdown_days)
+        depth = np.abs(drawdown(daily.close, window=cfg.drawdown_days))
         depth[: cfg.drawdown_days - 1] = np.nan
         at_rest = _flat(daily.close, cfg.drawdown_days)
         ranks = pr(np.where(at_rest, np.nan, depth), **rank, last=len(daily) - int(day.min()))
@@ -259,7 +259,7 @@ class RiskExposure(ScoreModule):
         sigma_rank = pr(np.where(sigma > 0, sigma, np.nan), window=cfg.rank_bars, last=bars)
         range_rank = pr(np.where(range_pct > 0, range_pct, np.nan), window=cfg.rank_bars, last=bars + cfg.ratchet_bars)
         with np.errstate(divide="ignore", invalid="ignore"):
-            exposure = np.minimum(cfg.exposure_cap, cfg.target_vol / sigma)
+            exposure = np.where(sigma > 0, np.minimum(cfg.exposure_cap, cfg.target_vol / sigma), np.nan)
         multiple = np.clip(2.0 + 2.0 * (range_rank - 0.5), 1.5, 3.5)
         atr = range_pct / 100.0 * own.close
         known = n - int(own.segment_start[-1])

@@ -168,7 +168,8 @@ class TrendMomentum(ScoreModule):
         return Timeline(
             line.close_time[newest], line.raw[newest], line.score[newest], line.coverage[newest],
             {key: replace(t, value=t.value[newest], k=t.k[newest], status=t.status[newest]) for key, t in line.tracks.items()},
-            {key: c[newest] for key, c in line.contributions.items()}, {key: e[newest] for key, e in extra.items()}, line.shown,
+            {key: c[newest] for key, c in line.contributions.items()}, {key: e[newest] for key, e in extra.items()},
+            {**line.shown, **beside(self._own(view))},
         )
 
     def signed(self, view: MarketView, bars: int = 1) -> np.ndarray:
@@ -195,11 +196,10 @@ class TrendMomentum(ScoreModule):
     def _rows(self, view: MarketView, rows: int) -> Timeline:
         """Both markets brought to the rows of the view's own series (of the other, where the own is absent), and their mean."""
         needs = dict(zip(Market, self.needs, strict=True))
-        order = sorted(Market, key=lambda m: m is not view.market)  # the view's own first
-        held = {market: view.candles(needs[market]) for market in order}
-        own = next((candles for candles in held.values() if len(candles)), held[view.market])
+        held = {market: view.candles(needs[market]) for market in sorted(Market, key=lambda m: m is not view.market)}
+        own = self._own(view)
         if not len(own):
-            return self._nothing(view, {str(market): view.why_absent(needs[market]) for market in order})
+            return self._nothing(view, {str(market): view.why_absent(needs[market]) for market in held})
         rows = min(rows, len(own))
         opened, closed = own.open_time[len(own) - rows :], own.close_time[len(own) - rows :]
         sides: dict[Market, _Side] = {}
@@ -211,7 +211,13 @@ class TrendMomentum(ScoreModule):
             sides[market] = self._side(view, candles, opened)
             if not sides[market].enough[-1]:
                 absent[str(market)] = shortage(self.metrics, sides[market].tracks, float(sides[market].coverage[-1]))
-        return self._mean(own, closed, sides, absent)
+        return self._mean(closed, sides, absent)
+
+    def _own(self, view: MarketView) -> Candles:
+        """The view's own market's candles; the other's where those are absent."""
+        needs = dict(zip(Market, self.needs, strict=True))
+        own = view.candles(needs[view.market])
+        return own if len(own) else next((c for c in map(view.candles, needs.values()) if len(c)), own)
 
     def _nothing(self, view: MarketView, absent: Mapping[str, str]) -> Timeline:
         """One row that knows nothing, for a view without candles."""
@@ -240,7 +246,7 @@ class TrendMomentum(ScoreModule):
         dated = {key: replace(t, age_s=age_s) for key, t in aligned.items()}
         return _Side(candles, dated, mixed.raw, coverage, mixed.contributions, enough)
 
-    def _mean(self, own: Candles, closed: np.ndarray, sides: Mapping[Market, _Side], absent: Mapping[str, str]) -> Timeline:
+    def _mean(self, closed: np.ndarray, sides: Mapping[Market, _Side], absent: Mapping[str, str]) -> Timeline:
         rows = len(closed)
         each = tuple(sides.values())
         used = [np.where(side.enough, 1.0, 0.0) for side in each]
@@ -273,7 +279,7 @@ class TrendMomentum(ScoreModule):
         shown: dict[str, Any] = {
             "slow": _plain(extra["slow"][-1]), "fast": _plain(extra["fast"][-1]), "s_spot": _plain(extra["s_spot"][-1]),
             "s_perp": _plain(extra["s_perp"][-1]), "q": _plain(extra["q"][-1]), "absent": dict(absent),
-            "weights_version": WEIGHTS_VERSION, **beside(own),
+            "weights_version": WEIGHTS_VERSION,
         }
         return Timeline(closed, raw, 0.5 + 0.5 * raw, coverage, tracks, contributions, extra, shown)
 

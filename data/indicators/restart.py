@@ -57,11 +57,13 @@ def on_segments(candles: Candles, columns: tuple[str, ...], function: Callable[.
     Returns
     -------
     tuple of `outputs` ndarrays of shape (n_bars,)
-        NaN where not warmed up. A finite value is never infinite: +-inf becomes NaN.
+        NaN where not warmed up.
     """
-    n = len(candles)
-    full = tuple(np.full(n, np.nan) for _ in range(outputs))
-    for part in _segments(candles):
+    segments, n = _segments(candles), len(candles)
+    whole = len(segments) == 1 and n >= max(shortest, warmup)
+    # In the usual case, no hole, the function's own arrays will do: touching fresh memory costs more than many an indicator.
+    full = () if whole else tuple(np.full(n, np.nan) for _ in range(outputs))
+    for part in segments:
         if part.stop - part.start < max(shortest, warmup):
             continue
         arrays = [getattr(candles, name)[part] for name in columns]
@@ -71,10 +73,10 @@ def on_segments(candles: Candles, columns: tuple[str, ...], function: Callable[.
             arrays = [array * factor for array in arrays]
         answer = function(*arrays)
         answers = answer if isinstance(answer, tuple) else (answer,)
-        if part.stop - part.start == n:  # the usual case: no hole, the function's own arrays will do
+        if whole:
             return tuple(warmed(values, candles, warmup) for values in answers)
-        for whole, values in zip(full, answers, strict=True):
-            whole[part.start + warmup - 1 : part.stop] = values[warmup - 1 :]
+        for target, values in zip(full, answers, strict=True):
+            target[part.start + warmup - 1 : part.stop] = values[warmup - 1 :]
     return full
 
 
