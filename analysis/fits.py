@@ -7,6 +7,7 @@ processes and no pickle is ever read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,21 +19,26 @@ from typing import Any
 
 import numpy as np
 
-MEMORY_ENTRIES = 4096
+MEMORY_BYTES = 48 << 20  # as JSON text; a forest is about 180 kB, a volatility fit 100 bytes
+FOLDER_BYTES = 256 << 20
+SAVES_PER_TIDYING = 200
 
 
 class FitCache:
-    """Thread-safe memory of fits, optionally backed by a folder of small JSON files.
+    """Thread-safe memory of fits, optionally backed by a folder of small files; both are bounded, the oldest fits go first.
 
     Parameters
     ----------
     folder : Path or None
-        Where fits survive the process; None keeps them in memory only. Damaged or foreign files are ignored and rewritten.
+        Where fits survive the process; None keeps them in memory only. Every file carries its key and a hash of its content: a
+        damaged or foreign one is ignored and written again, never believed.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
-        self._memory: OrderedDict[str, Any] = OrderedDict()
+        self._memory: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self._bytes = 0
+        self._saves = 0
         self._lock = threading.Lock()
 
     def get(self, method: str, data: np.ndarray, fit: Callable[[np.ndarray], Any], **options: Any) -> Any:
@@ -44,33 +50,54 @@ class FitCache:
         with self._lock:
             if key in self._memory:
                 self._memory.move_to_end(key)
-                return self._memory[key]
-        value = self._load(key)
-        if value is None:
-            value = fit(data)
-            self._save(key, value)
+                return self._memory[key][0]
+        text = self._load(key)
+        if text is None:
+            text = json.dumps(fit(data))
+            self._save(key, text)
+        value = json.loads(text)  # so that a fresh fit and one read back are the same values
         with self._lock:
-            self._memory[key] = value
-            while len(self._memory) > MEMORY_ENTRIES:
-                self._memory.popitem(last=False)
+            self._bytes += len(text) - self._memory.get(key, (None, 0))[1]
+            self._memory[key] = (value, len(text))
+            while self._bytes > MEMORY_BYTES and len(self._memory) > 1:
+                self._bytes -= self._memory.popitem(last=False)[1][1]
         return value
 
-    def _load(self, key: str) -> Any:
+    def _load(self, key: str) -> str | None:
         if self._folder is None:
             return None
         try:
-            document = json.loads((self._folder / f"{key}.json").read_text())
-            return document["fit"] if document.get("key") == key else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            head, text = (self._folder / f"{key}.json").read_text(encoding="utf-8").split("\n", 1)
+        except (OSError, ValueError):
             return None  # absent or damaged: fit again, the result is the same
+        return text if head == _seal(key, text) else None
 
-    def _save(self, key: str, value: Any) -> None:
+    def _save(self, key: str, text: str) -> None:
         if self._folder is None:
             return
         temporary = self._folder / f".{key}.{os.getpid()}.{threading.get_ident()}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps({"key": key, "fit": value}))
+            temporary.write_text(f"{_seal(key, text)}\n{text}", encoding="utf-8")
             temporary.replace(self._folder / f"{key}.json")
-        except OSError:
-            temporary.unlink(missing_ok=True)  # a full or read-only disk costs the next process a fit, nothing else
+            self._saves += 1
+            if self._saves % SAVES_PER_TIDYING == 1:
+                self._tidy(self._folder)
+        except OSError:  # a full or read-only disk costs the next process a fit, nothing else
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    @staticmethod
+    def _tidy(folder: Path) -> None:
+        """Delete the oldest files until the folder is small enough."""
+        files = sorted((f.stat().st_mtime_ns, f.stat().st_size, f) for f in folder.glob("*.json"))
+        excess = sum(size for _, size, _ in files) - FOLDER_BYTES
+        for _, size, file in files:
+            if excess <= 0:
+                return
+            file.unlink(missing_ok=True)
+            excess -= size
+
+
+def _seal(key: str, text: str) -> str:
+    return f"{key} {hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"

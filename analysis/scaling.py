@@ -26,12 +26,14 @@ def _recent(x: np.ndarray, window: int, last: int | None) -> tuple[pd.Series, in
 
 def _enough(x: np.ndarray, recent: pd.Series, cut: int, window: int, minimum: int) -> np.ndarray:
     """Per row of `recent`: whether its window holds enough known rows."""
-    known = recent.notna().rolling(window, min_periods=1).sum().to_numpy()
+    known = np.isfinite(recent.to_numpy())
+    count = np.cumsum(known)
+    count[window:] = count[window:] - count[:-window]
     finite = np.flatnonzero(np.isfinite(x))
     if len(finite) == 0:
         return np.zeros(len(recent), bool)
     rows = np.minimum(np.arange(cut, cut + len(recent)) - finite[0] + 1, window)
-    return (known >= minimum) & (known >= SHARE_NEEDED * rows)
+    return (count >= minimum) & (count >= SHARE_NEEDED * rows)
 
 
 def _grown(values: np.ndarray, cut: int, n: int, last: int | None) -> np.ndarray:
@@ -50,7 +52,8 @@ def z0(x: np.ndarray, *, window: int = WINDOW_BARS, minimum: int = MINIMUM_BARS,
     """
     recent, cut = _recent(x, window, last)
     scale = MAD_TO_SD * recent.abs().rolling(window, min_periods=1).median()
-    scale = scale.where(scale > 0, recent.rolling(window, min_periods=2).std())
+    if not bool((scale > 0).all()):
+        scale = scale.where(scale > 0, recent.rolling(window, min_periods=2).std())
     with np.errstate(invalid="ignore", divide="ignore"):
         k = np.tanh((recent / (2 * scale)).to_numpy(copy=True))
     k[~_enough(np.asarray(x, float), recent, cut, window, minimum) | ~(scale.to_numpy() > 0)] = np.nan
@@ -84,7 +87,7 @@ def pr(x: np.ndarray, *, window: int = WINDOW_BARS, minimum: int = MINIMUM_BARS,
     """
     recent, cut = _recent(x, window, last)
     rolling = recent.rolling(window, min_periods=1)
-    n = recent.notna().rolling(window, min_periods=1).sum()
+    n = rolling.count()
     share = ((rolling.rank(method="average") - 0.5) / n).to_numpy(copy=True)
     share[~_enough(np.asarray(x, float), recent, cut, window, minimum)] = np.nan
     return _grown(share, cut, len(x), last)

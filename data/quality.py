@@ -125,7 +125,8 @@ def _kept_aside(store: CandleStore, key: SeriesKey) -> list[Finding]:
                              f"{store.conflict_count(key):,} candles were offered with other values than the stored ones, most by "
                              f"{source[-60:]}; the stored ones stay in use"))
     series = f"{key.venue}/{key.market}/{key.symbol}/{key.interval}"
-    return found + [Finding(FindingKind.DAMAGE, Severity.ERROR, d.first, d.last, d.rows, d.words) for d in store.damage if d.series == series]
+    return found + [Finding(FindingKind.DAMAGE, Severity.ERROR, d.first, d.last, d.rows, d.words)
+                    for d in store.damage if d.series == series]
 
 
 def _report(key: SeriesKey, candles: Candles, findings: list[Finding]) -> QualityReport:

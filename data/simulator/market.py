@@ -276,9 +276,11 @@ def regime_path(seed: int, n: int, noise: np.ndarray, sd: float) -> tuple[np.nda
 
 
 def _autoregressive(shock: np.ndarray, phi: float) -> np.ndarray:
-    from scipy.signal import lfilter
+    """y_t = phi y_{t-1} + shock_t with y_0 = shock_0, as an exponential mean (pandas is loaded anyway, scipy.signal costs 60 MB)."""
+    import pandas as pd
 
-    return lfilter([1.0], [1.0, -phi], shock)
+    first = np.concatenate((shock[:1] * (1 - phi), shock[1:]))
+    return pd.Series(first).ewm(alpha=1 - phi, adjust=False).mean().to_numpy() / (1 - phi)
 
 
 def _tied_to(ada: np.ndarray, seed: int) -> tuple[np.ndarray, dict[str, float]]:

@@ -27,11 +27,11 @@ def workbench() -> Sextant:
 def settle() -> bool:
     """After the first paint, once per process: freeze what was imported out of the garbage collector's sight (it runs after
     every script run and its cost grows with all that is loaded), and compile the kernels in the background."""
-    from data.kernel import compile_all
+    from core.warm import load_kernels
 
     gc.collect()
     gc.freeze()
-    threading.Thread(target=compile_all, name="kernel-compiler", daemon=True).start()
+    threading.Thread(target=load_kernels, name="kernel-compiler", daemon=True).start()
     return True
 
 

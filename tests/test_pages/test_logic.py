@@ -15,6 +15,18 @@ from pages.ui.frame import PAGES
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory):
+    """One home for the file: the fits of one test serve the next, as between two starts of the app."""
+    return tmp_path_factory.mktemp("pages") / "home"
+
+
+@pytest.fixture
+def home(shared_home, monkeypatch):
+    monkeypatch.setenv("SEXTANT_HOME", str(shared_home))
+    return shared_home
+
+
 @pytest.fixture
 def app(home, monkeypatch):
     """A fresh app on a fresh home; caches cleared before and after."""

@@ -1,0 +1,42 @@
+"""`python -m core.warm`: compiles the kernels into the folder NUMBA_CACHE_DIR names, in a process of its own.
+
+The compiler needs memory and holds the interpreter's lock; done here, a page being drawn meanwhile feels neither. The app then
+only loads what is in the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PATIENCE_S = 120
+
+
+def compile_in_a_child() -> None:
+    """Fill the kernel folder from a child process of low priority; whatever goes wrong, the plain kernels go on."""
+    root = Path(__file__).resolve().parent.parent
+    low = {"preexec_fn": lambda: os.nice(10)} if os.name == "posix" else {}
+    try:
+        subprocess.run([sys.executable, "-m", "core.warm"], cwd=root, timeout=PATIENCE_S, check=False, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **low)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        from loguru import logger
+
+        logger.warning(f"kernels were not compiled ({error}); the plain ones go on")
+
+
+def load_kernels() -> None:
+    """What the app's background thread does after the first paint."""
+    from data.kernel import compile_all
+
+    compile_in_a_child()
+    compile_all()
+
+
+if __name__ == "__main__":
+    import analysis.modules  # noqa: F401 - brings every kernel in
+    from data.kernel import compile_all
+
+    compile_all()

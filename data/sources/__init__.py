@@ -1,0 +1,1 @@
+"""Where data comes from: one fenced transport, the sources behind it, and the ladder that chooses among them."""

@@ -1,0 +1,31 @@
+"""Kernels are compiled by a child into the folder the parent reads, and a failure there harms nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core import warm
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_child_fills_the_kernel_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    warm.compile_in_a_child()
+    compiled = {p.name.split("-")[0].split(".")[-1] for p in tmp_path.rglob("*.nbi")}
+    code = "import analysis.modules\nfrom data.kernel import kernels\nprint(*[k.__name__ for k in kernels() if k.example])"
+    names = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert names and set(names) <= compiled
+
+
+@pytest.mark.parametrize("failure", [OSError("no processes left"), subprocess.TimeoutExpired("python", 1)])
+def test_a_failed_child_is_only_logged(monkeypatch, failure):
+    def refuse(*args, **kwargs):
+        raise failure
+
+    monkeypatch.setattr(warm.subprocess, "run", refuse)
+    warm.compile_in_a_child()
