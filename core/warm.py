@@ -17,10 +17,9 @@ PATIENCE_S = 120
 def compile_in_a_child() -> None:
     """Fill the kernel folder from a child process of low priority; whatever goes wrong, the plain kernels go on."""
     root = Path(__file__).resolve().parent.parent
-    low = {"preexec_fn": lambda: os.nice(10)} if os.name == "posix" else {}
     try:
         subprocess.run([sys.executable, "-m", "core.warm"], cwd=root, timeout=PATIENCE_S, check=False, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **low)
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired) as error:
         from loguru import logger
 
@@ -36,6 +35,8 @@ def load_kernels() -> None:
 
 
 if __name__ == "__main__":
+    if hasattr(os, "nice"):
+        os.nice(10)  # a page being drawn goes first
     import analysis.modules  # noqa: F401 - brings every kernel in
     from data.kernel import compile_all
 

@@ -24,7 +24,7 @@ with guarded("the candles"):
     scores_slot, chart_slot = st.container(), st.container()
 
     with chart_slot:
-        left, middle, right, last = st.columns([4, 7, 2, 2], vertical_alignment="bottom")
+        left, middle, right, last = st.columns([4, 6, 3, 3], vertical_alignment="bottom")
         bars = left.segmented_control("Candles", CANDLE_CHOICES, default=500, key="candles", bind="query-params", required=True,
                                       help="How many candles the chart shows.")
         chosen = middle.pills("Overlays", list(module_tabs.OVERLAYS), default=["EMA 12 / 26", "Bollinger 20"], selection_mode="multi",

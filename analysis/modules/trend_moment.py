@@ -55,7 +55,7 @@ METRICS = (
            "Chande & Kroll 1994"),
     Metric("mom", "Momentum", "sd", .10, 260, R, "ln(C_t / C_{t-20}) / (sigma sqrt 20), sigma EWMA 0.94; tanh(x / 2)",
            "RiskMetrics 1996"),
-    Metric("kalman", "Kalman slope", "standard errors", .16, 500, R, "filtered slope of ln C over its standard error; tanh",
+    Metric("kalman", "Kalman slope", "se", .16, 500, R, "filtered slope of ln C over its standard error; tanh",
            "Harvey 1989", priority="*"),
     Metric("zscore", "z-score", "sd", .08, 50, P, "(C - mean50) / sd50; tanh(z / 2)", priority="*"),
     Metric("wavelet", "Wavelet trend", "ATR", .08, 200 + SCALE, R,

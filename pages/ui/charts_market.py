@@ -37,8 +37,7 @@ def candle_chart(candles: Candles, overlays: Mapping[str, np.ndarray], *, trendi
     colours = iter((theme.ACCENT, theme.WARNING, *theme.MODULE.values()))
     for name, values in overlays.items():
         line = {"width": 1.0, "color": theme.NEUTRAL} if name.startswith("BB ") else {"width": 1.4, "color": next(colours)}
-        fig.add_trace(go.Scatter(x=when, y=values, name=name, mode="lines", line=line,
-                                 showlegend=not name.startswith("BB ") or name == "BB middle"))
+        fig.add_trace(go.Scatter(x=when, y=values, name=name, mode="lines", line=line, showlegend=name not in ("BB upper", "BB lower")))
     up = candles.close >= candles.open
     bars = np.where(up, theme.fade(theme.UP, 0.55), theme.fade(theme.DOWN, 0.55)).tolist()
     fig.add_trace(go.Bar(x=when, y=candles.volume, yaxis="y2", name="volume", showlegend=False, marker={"color": bars, "line_width": 0}))

@@ -16,17 +16,21 @@ if TYPE_CHECKING:
 
 
 def waterfall(report: ModuleReport, *, signed: bool) -> go.Figure:
-    """Contributions, largest first, adding up to the raw score. `signed`: plus is up and minus is down; else plus is more."""
+    """Contributions of what is known, largest first, adding up to the raw score.
+
+    `signed`: plus is up and minus is down, in the colours of direction; else plus is more, in the module's colour.
+    """
     import plotly.graph_objects as go
 
-    parts = sorted((p for p in report.parts if p.contribution is not None), key=lambda p: -abs(p.contribution or 0.0))
+    known = [p for p in report.parts if p.contribution is not None and p.status in ("ok", "fallback")]
+    parts = sorted(known, key=lambda p: -abs(p.contribution or 0.0))
     names = [p.title for p in parts] + ["raw"]
     values = [p.contribution or 0.0 for p in parts] + [report.raw or 0.0]
     module = theme.MODULE[report.letter]
     plus, minus = (theme.UP, theme.DOWN) if signed else (module, theme.fade(module, 0.45))
     reach = np.cumsum([0.0, *values[:-1]])
     low, high = float(reach.min()), float(reach.max())
-    room = 0.22 * max(high - low, 1e-9)  # for the figures beside the bars
+    room = 0.45 * max(high - low, 1e-9)  # for the figures beside the bars
     fig = theme.figure(60 + 24 * len(names), hovermode="closest", showlegend=False,
                        xaxis={"showgrid": True, "zeroline": True, "range": [low - room, high + room]},
                        yaxis={"autorange": "reversed", "showgrid": False})

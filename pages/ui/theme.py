@@ -61,7 +61,8 @@ def _template(name: str) -> go.layout.Template:
         "font": {"color": look.text, "size": 12}, "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "xaxis": axis | {"showgrid": False}, "yaxis": axis, "hovermode": "x unified",
         "hoverlabel": {"bgcolor": look.panel, "font": {"color": look.text, "size": 12}, "bordercolor": look.grid},
-        "margin": {"l": 8, "r": 8, "t": 28, "b": 8}, "legend": {"orientation": "h", "y": 1.06, "x": 0, "font": {"size": 11}},
+        "margin": {"l": 8, "r": 8, "t": 34, "b": 8},
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
         "colorway": [ACCENT, UP, DOWN, WARNING, NEUTRAL], "title": {"font": {"size": 13, "color": look.text}, "x": 0, "xanchor": "left"},
     })
 

@@ -91,7 +91,7 @@ def parts_frame(report: ModuleReport) -> pd.DataFrame:
 def parts_table(report: ModuleReport) -> None:
     """All metrics of a module with value, weight and contribution; contributions add up to the raw score."""
     frame = parts_frame(report)
-    st.dataframe(frame, hide_index=True, width="stretch", column_config={
+    st.dataframe(frame, hide_index=True, width="stretch", placeholder="", column_config={
         "metric": st.column_config.TextColumn("Metric", pinned=True),
         "value": st.column_config.NumberColumn("Value", format="%.5g", help="In the unit beside it."),
         "unit": st.column_config.TextColumn("Unit"),
