@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from data.durable import no_fault, replace_file
 from data.errors import SettingsError, SextantError
 from data.market import Interval, Market, parse_symbol
 
@@ -105,12 +105,7 @@ def change_settings(current: Settings, changes: dict[str, Any]) -> Settings:
     fresh = _validated(saved | {"home": current.home})
     text = json.dumps({k: v for k, v in fresh.model_dump(mode="json").items() if k in saved and k not in ("home", "owner_password")})
     current.home.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=current.home, prefix=".settings-")
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(current.home / SAVED)
+    replace_file(current.home / SAVED, text.encode(), no_fault, "settings")
     return fresh
 
 

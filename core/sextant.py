@@ -26,6 +26,8 @@ from data.store import CandleStore, SeriesSummary
 from data.view import CandleReader, Gap, MarketView, build_view
 
 if TYPE_CHECKING:
+    from core.badge import Badge
+    from core.lookahead import LookaheadReport
     from data.cleaning import CleanTable
     from data.importer import ImportReport
     from data.quality import QualityReport
@@ -244,6 +246,21 @@ class Sextant:
             return BoardRow(symbol, now, change, tuple(np.round(recent.close[-48:], 10).tolist()), int(recent.close_time[-1]), card)
         except DataError as error:
             return BoardRow(symbol, None, None, (), None, None, str(error))
+
+    def check_lookahead(self, *, cuts: int, poisons: int, progress: Callable[[int, int, str], None] | None = None) -> LookaheadReport:
+        """Cut and poison the future of everything registered; the result is kept for the badges."""
+        from core.badge import keep
+        from core.lookahead import check_everything
+
+        report = check_everything(self.modules, cuts=cuts, poisons=poisons, progress=progress)
+        keep(self.settings.home, report, self.clock.now_ms())
+        return report
+
+    def lookahead_badge(self, word: str) -> Badge:
+        """What the last look-ahead check on this computer said of a module."""
+        from core.badge import badge
+
+        return badge(self.settings.home, self.module(word).letter)
 
     def truth(self) -> dict[str, Any]:
         """What is planted in the simulated world."""

@@ -77,5 +77,5 @@ with guarded("the candles"):
                 else:
                     st.info(report.reason)
             widgets.parts_table(report)
-            widgets.explanation(module)
+            widgets.explanation(module, sextant.lookahead_badge(report.letter))
 settle()

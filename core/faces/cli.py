@@ -218,10 +218,8 @@ def _doctor(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, An
 
 
 def _lookahead(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from core.lookahead import check_everything
-
-    result = check_everything(sextant.modules, cuts=options.cuts, poisons=options.poisons,
-                              progress=None if options.json or not sys.stderr.isatty() else _progress)
+    result = sextant.check_lookahead(cuts=options.cuts, poisons=options.poisons,
+                                     progress=None if options.json or not sys.stderr.isatty() else _progress)
     return result.document() | {"exit": 0 if result.ok else 1}, result.text()
 
 

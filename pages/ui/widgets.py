@@ -17,6 +17,8 @@ from data.clock import iso
 if TYPE_CHECKING:
     import pandas as pd
 
+    from core.badge import Badge
+
 RANGES = {"A": "0 strong down, 0.5 neutral, 1 strong up", "B": "probability that the market trends, 0 to 1",
           "G": "0 calm, 1 high risk", "J": "0 usual, 1 extraordinary"}
 
@@ -108,9 +110,15 @@ def _raw_text(report: ModuleReport) -> str:
     return "the raw score" if report.raw is None else f"the raw score {report.raw:+.4f}"
 
 
-def explanation(module: ScoreModule) -> None:
-    """The formula and its source, straight from the code's docstring and the metric table."""
+BADGE = {"passed": ("green", ":material/verified:"), "failed": ("red", ":material/error:"),
+         "outdated": ("orange", ":material/update:"), "unchecked": ("gray", ":material/help:")}
+
+
+def explanation(module: ScoreModule, lookahead: Badge) -> None:
+    """The formula and its source, straight from the code's docstring and the metric table, and the look-ahead badge."""
     with st.expander("How is this computed?", icon=":material/functions:"):
+        colour, icon = BADGE[lookahead.state]
+        st.badge(f"Look-ahead {lookahead.state}", color=colour, icon=icon, help=lookahead.words)  # type: ignore[arg-type]
         st.markdown(plain(module.explanation()))
         rows = [{"Metric": m.title, "Formula": m.formula, "Weight": m.weight or None, "Needs bars": m.warmup_bars, "Source": m.source}
                 for m in module.metrics]

@@ -1,0 +1,41 @@
+"""The badge says passed only for the code that was checked."""
+
+from __future__ import annotations
+
+import pytest
+
+from core import badge as badges
+from core.lookahead import Finding, LookaheadReport
+
+
+def report(ok=True):
+    return LookaheadReport((Finding("A.rsi", "metric", "R", 10, 10, ok), Finding("A Trend", "module", "", 10, 10, True)),
+                           (Finding("next_return", "planted leak", "", 1, 1, False),), 20, 1)
+
+
+def test_unchecked_until_a_check_has_run(tmp_path):
+    assert badges.badge(tmp_path, "A").state == "unchecked"
+
+
+def test_passed_names_cuts_and_planted_leaks(tmp_path):
+    badges.keep(tmp_path / "home", report(), 1_700_000_000_000)
+    found = badges.badge(tmp_path / "home", "A")
+    assert found.state == "passed" and "20 cuts and 1 poisoned futures on 2023-11-14; 1 of 1 planted" in found.words
+
+
+def test_failed_names_the_metric_and_only_its_module(tmp_path):
+    badges.keep(tmp_path, report(ok=False), 0)
+    assert badges.badge(tmp_path, "A").state == "failed" and "A.rsi" in badges.badge(tmp_path, "A").words
+    assert badges.badge(tmp_path, "B").state == "passed"
+
+
+def test_changed_code_makes_it_outdated(tmp_path, monkeypatch):
+    badges.keep(tmp_path, report(), 0)
+    monkeypatch.setattr(badges, "code_version", lambda: "other")
+    assert badges.badge(tmp_path, "A").state == "outdated"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"at_ms": "x"}'])
+def test_a_damaged_file_reads_as_unchecked(tmp_path, text):
+    (tmp_path / badges.FILE).write_text(text)
+    assert badges.badge(tmp_path, "A").state == "unchecked"
