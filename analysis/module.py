@@ -57,7 +57,8 @@ class Track:
     """A metric over the newest bars of a view: raw value, unit score k and status, each of shape (bars,).
 
     `age_s` is the age of the newest input at the moment of the question; `note` says in words why the newest value does
-    not count. k is NaN wherever status does not count.
+    not count. k is NaN wherever status does not count. `late_s` is given where the metric's input is
+    slower than the bars: at each bar's close, how long its newest input had been closed; None means it closed with the bar.
     """
 
     value: np.ndarray
@@ -66,18 +67,20 @@ class Track:
     age_s: float = 0.0
     step_s: float = 3600.0
     note: str = ""
+    late_s: np.ndarray | None = None
 
     @staticmethod
     def absent(bars: int, note: str, status: Status = Status.MISSING) -> Track:
         nan = np.full(bars, np.nan)
         return Track(nan, nan.copy(), np.full(bars, status, np.int8), math.inf, note=note)
 
-    def freshness(self, tau_bars: float) -> float:
-        """1 up to tau, falling to 0 at three tau (methods.md 2.1). Age 0 for historical rows: they were new when they closed."""
+    def freshness(self, tau_bars: float) -> np.ndarray:
+        """Per row: 1 up to tau, falling to 0 at three tau (methods.md 2.1). The newest row feels the age at the moment of the question,
+        earlier ones how late their input was when they closed."""
         tau = tau_bars * self.step_s
-        if self.age_s <= tau:
-            return 1.0
-        return max(0.0, 1.0 - (self.age_s - tau) / (2.0 * tau))
+        age = np.zeros(len(self.value)) if self.late_s is None else self.late_s.copy()
+        age[-1] = max(age[-1], self.age_s)
+        return np.clip(1.0 - (age - tau) / (2.0 * tau), 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class Blend:
 def blend(metrics: tuple[Metric, ...], tracks: Mapping[str, Track]) -> Blend:
     """Weighted mean of the unit scores that are known, renormalised by coverage.
 
-    `c_i = w_i s_i k_i / coverage` with freshness s_i (1 for older rows, which were fresh when they closed) and
+    `c_i = w_i s_i k_i / coverage` with freshness s_i and
     `coverage = sum w_i s_i` over metrics whose status counts. Where coverage < 0.65 raw and contributions are NaN.
     Contributions add up to raw exactly because raw is their sum, in the metrics' order.
     """
@@ -167,8 +170,7 @@ def blend(metrics: tuple[Metric, ...], tracks: Mapping[str, Track]) -> Blend:
     shares: dict[str, np.ndarray] = {}
     for m in weighted:
         track = tracks[m.key]
-        fresh = np.ones(bars)
-        fresh[-1] = track.freshness(m.tau_bars)
+        fresh = track.freshness(m.tau_bars)
         known = (track.status <= Status.FALLBACK) & np.isfinite(track.k)
         shares[m.key] = np.where(known, m.weight * fresh, 0.0)
         coverage += shares[m.key]
@@ -186,7 +188,7 @@ def blend(metrics: tuple[Metric, ...], tracks: Mapping[str, Track]) -> Blend:
 def standing(metric: Metric, track: Track) -> tuple[Status, str]:
     """The newest status of a metric, its age taken into account, and why it does not count (or what stands in), in words."""
     status = Status(int(track.status[-1]))
-    if status.counts and track.freshness(metric.tau_bars) == 0.0:
+    if status.counts and track.freshness(metric.tau_bars)[-1] == 0.0:
         return Status.STALE, f"its input is {age_text(int(track.age_s * 1000))} old"
     return status, track.note if status is not Status.OK else ""
 

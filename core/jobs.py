@@ -97,7 +97,7 @@ class Jobs:
                 (kind, text, self._clock.now_ms())).lastrowid
             db.execute("delete from jobs where state not in ('waiting', 'running') and id <= "
                        "(select max(id) from jobs) - ?", (KEPT,))
-        return self.get(number)
+        return self.get(int(number or 0))
 
     def get(self, number: int) -> Job:
         with self._reading() as db:
@@ -122,7 +122,7 @@ class Jobs:
     def pump(self) -> list[int]:
         """Mark what died, then start children while there is room; returns the started ids."""
         self._bury()
-        started = []
+        started: list[int] = []
         while True:
             with self._writing() as db:
                 live = db.execute("select count(*) from jobs where state = 'running'").fetchone()[0]

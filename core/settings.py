@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +36,8 @@ class Settings(BaseSettings):
     watchlist : 1 to 100 symbols shown on the Overview
     interval, market : what pages open with
     world : `auto` shows real data if there is any, else the simulated exchange; `real` or `simulated` decide it
+    network : `auto` asks the exchange and the other sources; `off` sends nothing at all
+    endpoint : a simulated exchange on this computer instead of the real one, e.g. http://127.0.0.1:9000; nothing else is accepted
     simulator_seed : another seed is another simulated world
     threads : symbols scored at the same time, 1 to 16
     owner_password : what allows changes on a public page; never shown
@@ -48,6 +51,8 @@ class Settings(BaseSettings):
     interval: Interval = Interval.H1
     market: Market = Market.SPOT
     world: Literal["auto", "real", "simulated"] = "auto"
+    network: Literal["auto", "off"] = "auto"
+    endpoint: str = ""
     simulator_seed: Annotated[int, Field(ge=0, le=2**31)] = 7
     threads: Annotated[int, Field(ge=1, le=16)] = 2
     owner_password: SecretStr | None = None
@@ -56,6 +61,14 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    @field_validator("endpoint")
+    @classmethod
+    def _loopback(cls, value: str) -> str:
+        if value and not re.fullmatch(r"http://127\.0\.0\.1:\d{2,5}", value):
+            raise ValueError("expected http://127.0.0.1:PORT, where `python -m core exchange --port PORT` runs; the hosts of the real "
+                             "exchange are fixed in the code")
+        return value
 
     @field_validator("watchlist", mode="before")
     @classmethod

@@ -15,7 +15,9 @@ from analysis.fits import FitCache
 from analysis.module import ScoreModule, Timeline
 from analysis.report import ModuleReport
 from analysis.scorecard import Scorecard, needs_of, score_view
+from core.jobs import Jobs
 from core.kept import Kept
+from core.outside import Outside
 from core.settings import Settings
 from data.clock import Clock, age_text, iso
 from data.errors import DataError, InputError, NoData
@@ -40,6 +42,7 @@ class World(StrEnum):
     """Real and simulated data live apart and are never shown together (decisions.md 1)."""
 
     REAL = "real"
+    LOOPBACK = "loopback"  # a simulated exchange behind the exchange's own protocol, kept in a store of its own
     SIMULATED = "simulated"
 
 
@@ -72,11 +75,13 @@ class Sextant:
     """The workbench. Built by core/wiring.py; safe to share between threads."""
 
     def __init__(self, *, settings: Settings, clock: Clock, store: CandleStore, simulator: SimulatedExchange,
-                 fits: FitCache, modules: tuple[ScoreModule, ...], world: World) -> None:
+                 fits: FitCache, modules: tuple[ScoreModule, ...], world: World | None, outside: Outside, jobs: Jobs) -> None:
         self.settings = settings
         self.clock = clock
         self.modules = modules
-        self.world = world
+        self.outside = outside
+        self.jobs = jobs
+        self._world = world
         self._store = store
         self._simulator = simulator
         self._fits = fits
@@ -88,11 +93,23 @@ class Sextant:
 
     @property
     def reader(self) -> CandleReader:
-        return self._store if self.world is World.REAL else self._simulator
+        return self._simulator if self.world is World.SIMULATED else self._store
+
+    @property
+    def world(self) -> World:
+        """Which world is shown. The first to ask on an empty store waits for the probe, two seconds at most."""
+        if self._world is None:
+            self._world = World.REAL if self.outside.answers() else World.SIMULATED
+        return self._world
+
+    @property
+    def world_is_known(self) -> bool:
+        """False while nobody has asked yet and the probe would have to be waited for."""
+        return self._world is not None
 
     def use_world(self, world: World) -> None:
         """Switch on the user's word; never by itself."""
-        self.world = world
+        self._world = world
 
     def status(self, key: SeriesKey | None = None) -> Status:
         """Provenance and age of one series, or of the freshest of the world shown."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from core.jobs import Jobs
+from core.outside import Outside
 from core.settings import Settings, load_settings
 from core.sextant import Sextant, World
 from data.clock import Clock, SystemClock
@@ -14,7 +16,8 @@ from data.kernel import use_cache_folder
 def build(settings: Settings | None = None, clock: Clock | None = None) -> Sextant:
     """Sextant on the given settings (else those in force) and clock (else the computer's).
 
-    The world is real when the settings say so or the store holds any series; else simulated (decisions.md 1).
+    The world is real when the settings say so, the store holds any series or an exchange host answers within two seconds; else
+    simulated (decisions.md 1).
     """
     settings = settings or load_settings()
     clock = clock or SystemClock()
@@ -27,10 +30,16 @@ def build(settings: Settings | None = None, clock: Clock | None = None) -> Sexta
     from data.store import CandleStore
 
     open_logbook(settings.home / "logs")
-    store = CandleStore(settings.home / "real")
-    world = World(settings.world) if settings.world != "auto" else World.REAL if store.keys() else World.SIMULATED
+    store = CandleStore(settings.home / ("loopback" if settings.endpoint else "real"))
+    if settings.endpoint:
+        world: World | None = World.LOOPBACK
+    elif settings.world != "auto":
+        world = World(settings.world)
+    else:
+        world = World.REAL if store.keys() else None  # found out when somebody asks: the probe may take two seconds
     return Sextant(settings=settings, clock=clock, store=store, simulator=SimulatedExchange(settings.simulator_seed, clock),
-                   fits=FitCache(settings.home / "cache" / "fits"), modules=MODULES, world=world)
+                   fits=FitCache(settings.home / "cache" / "fits"), modules=MODULES, world=world,
+                   outside=Outside(settings, clock, store), jobs=Jobs(settings.home, clock))
 
 
 def home_is_writable(home: Path) -> str:

@@ -11,7 +11,7 @@ from core.sextant import World
 from data.clock import age_text, iso
 from data.errors import SextantError
 from data.market import SeriesKey
-from pages.ui import widgets
+from pages.ui import sources_panel, widgets
 from pages.ui.session import ask_owner, focus, guarded, may_write, settle, workbench
 
 sextant = workbench()
@@ -29,6 +29,9 @@ def worlds() -> None:
             sextant.use_world(World.REAL)
             st.query_params.clear()
             st.rerun()
+    elif sextant.world is World.LOOPBACK:
+        st.markdown(f"You are looking at the **simulated exchange at {sextant.settings.endpoint}**, served in the real exchange's "
+                    f"protocol: {len(held)} series, {sum(s.rows for s in held):,} candles in a store of their own.")
     else:
         rows = sum(s.rows for s in held)
         size = sum(s.bytes for s in held) / 2**20
@@ -158,6 +161,12 @@ c.metric("Newest candle", age_text(status.age_ms) + " ago" if status.age_ms is n
          help=iso(status.newest_close_ms) if status.newest_close_ms else None)
 d.metric("Real series stored", status.real_series)
 
+st.subheader("Sources", anchor=False)
+with guarded("the sources"):
+    sources_panel.sources(sextant)
+st.subheader("Back-fill", anchor=False)
+with guarded("the back-fill"):
+    sources_panel.backfill(sextant, here.key)
 st.subheader("Import", anchor=False)
 with guarded("the import"):
     importing()

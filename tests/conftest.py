@@ -10,6 +10,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+os.environ["SEXTANT_NETWORK"] = "off"  # nothing in the suite asks the world outside; what needs a source names a loopback one
+
 import pytest
 
 SEED = int(os.environ.get("SEXTANT_TEST_SEED", "20261120"))

@@ -37,7 +37,8 @@ def free_port() -> int:
 def serving(home: Path, **variables: str) -> Iterator[Server]:
     """The app on a free port, with its own home; ended afterwards."""
     port = free_port()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SEXTANT_")} | {"SEXTANT_HOME": str(home)} | variables
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SEXTANT_")} | {"SEXTANT_HOME": str(home),
+                                                                                                     "SEXTANT_NETWORK": "off"} | variables
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", "--server.address=127.0.0.1",
                f"--server.port={port}"]
     with (home.parent / f"server-{port}.log").open("wb") as log:

@@ -324,9 +324,7 @@ def _combine(tracks: Mapping[str, Track], bars: int) -> tuple[np.ndarray, np.nda
     coverage, raw = np.zeros(bars), np.zeros(bars)
     shares = {}
     for m in METRICS:
-        fresh = np.ones(bars)
-        fresh[-1] = tracks[m.key].freshness(m.tau_bars)
-        shares[m.key] = np.where(tracks[m.key].status <= Status.FALLBACK, m.weight * fresh, 0.0)
+        shares[m.key] = np.where(tracks[m.key].status <= Status.FALLBACK, m.weight * tracks[m.key].freshness(m.tau_bars), 0.0)
         coverage += shares[m.key]
     enough = coverage >= COVERAGE_NEEDED - 1e-12
     contributions = {}

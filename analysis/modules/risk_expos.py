@@ -172,8 +172,7 @@ class RiskExposure(ScoreModule):
         heavy = [m for m in METRICS if m.weight >= self.config.max_weight]
         known = np.stack([np.where(tracks[m.key].status <= Status.FALLBACK, tracks[m.key].k, -1.0) for m in heavy])
         for i, m in enumerate(heavy):
-            if tracks[m.key].freshness(m.tau_bars) == 0.0:
-                known[i, -1] = -1.0
+            known[i, tracks[m.key].freshness(m.tau_bars) == 0.0] = -1.0
         worst = known.argmax(axis=0)
         raw = np.zeros(len(mixed.raw))
         contributions = {}
@@ -204,7 +203,8 @@ class RiskExposure(ScoreModule):
         risk = stated_risk(observed, first=max(0, lowest - cfg.rank_days + 1), alpha=cfg.alpha)
         last = max(1, len(observed) - lowest)
         gone = row < 0
-        stale = ~gone & (own.close_time[len(own) - bars :] - daily.close_time[day] > 3 * 1.2 * DAY_MS)
+        late_s = np.where(gone, np.inf, (own.close_time[len(own) - bars :] - daily.close_time[day]) / 1000)
+        stale = ~gone & (late_s > 3 * 1.2 * step_s)
 
         def track(values: np.ndarray, ranks: np.ndarray, still: np.ndarray, at: np.ndarray, needs: int,
                   base: np.ndarray | None = None, note: str = "") -> Track:
@@ -224,7 +224,7 @@ class RiskExposure(ScoreModule):
                 words = "daily closes do not vary"
             elif status[-1] == Status.STALE:
                 words = "the newest daily candle is too old"
-            return Track(value, np.where(status <= Status.FALLBACK, k, np.nan), status, age_s, step_s, words)
+            return Track(value, np.where(status <= Status.FALLBACK, k, np.nan), status, age_s, step_s, words, late_s)
 
         rank = {"window": cfg.rank_days, "minimum": cfg.rank_days_minimum}
         still = _flat(observed, WINDOW_DAYS)

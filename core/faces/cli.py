@@ -19,6 +19,7 @@ from data.errors import InputError, SextantError
 
 if TYPE_CHECKING:
     from core.sextant import Sextant
+    from data.collector import Progress
 
 Run = Callable[["Sextant", argparse.Namespace], tuple[dict[str, Any], str]]
 
@@ -125,6 +126,27 @@ def _candle_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fill", default="leave", help="missing bars in the CSV: leave, drop, previous, linear; filled rows are flagged")
 
 
+def _backfill_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="e.g. BTCUSDT ETHUSDT")
+    parser.add_argument("--interval", default="1h", help="1m 5m 15m 1h 4h 1d ... (default 1h)")
+    parser.add_argument("--market", default="spot", help="spot or perp (default spot)")
+    parser.add_argument("--days", type=float, default=90, help="how far back from --end (default 90)")
+    parser.add_argument("--start", metavar="TIME", help="first open_time, inclusive; instead of --days")
+    parser.add_argument("--end", metavar="TIME", help="last open_time, exclusive (default: now)")
+
+
+def _exchange_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=9000, help="of the api host; the other hosts follow it (default 9000)")
+    parser.add_argument("--seed", type=int, default=7, help="another seed is another world (default 7)")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="a fault script in JSON: drops, silences, bans, redirects ...")
+    parser.add_argument("--virtual", metavar="TIME", help="a virtual clock that starts here and moves only by POST /sim/advance")
+
+
+def _job_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", nargs="?", type=int, help="do this job in this process; without it the jobs are listed")
+    parser.add_argument("--cancel", action="store_true", help="ask it to stop instead")
+
+
 def _lookahead_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cuts", type=int, default=200, help="how many times the future is cut off (default 200)")
     parser.add_argument("--poisons", type=int, default=5, help="how many poisoned futures, 1 to 5 (default 5)")
@@ -174,6 +196,46 @@ def _candles(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, A
         return head, f"{key}: {len(table)} candles written to {options.csv}"
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return head | {"candles": rows}, f"{key}: {len(table)} candles, {found.provenance}\n{frame.tail(20).to_string(index=False)}"
+
+
+def _backfill(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from data.market import DAY_MS, Interval, Market, SeriesKey, parse_symbol
+
+    interval, market = Interval.parse(options.interval), Market.parse(options.market)
+    keys = [SeriesKey(parse_symbol(s), interval, market) for s in dict.fromkeys(options.symbols)]
+    if not 0 < options.days <= 10_000:
+        raise InputError(f"expected --days between 0 and 10000, got {options.days:g}")
+    end_ms = _time(options.end) or sextant.clock.now_ms()
+    start_ms = _time(options.start) if options.start else end_ms - int(options.days * DAY_MS)
+    report = sextant.outside.backfill(keys, start_ms or 0, end_ms, progress=None if options.json else _told)
+    failed = any(one.failed for one in report.series)
+    return report.document() | {"exit": 1 if failed else 0}, "\n".join(one.words for one in report.series)
+
+
+def _told(progress: Progress) -> None:
+    sys.stderr.write(f"\r{progress.words:<110}" + ("\n" if progress.done_bars >= progress.total_bars else ""))
+
+
+def _exchange(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from data.clock import SystemClock
+    from data.simulator.venue import serve_forever
+    from data.simulator.venue_clock import VirtualClock
+
+    clock = VirtualClock(_time(options.virtual) or 0) if options.virtual else SystemClock()
+    serve_forever(options.port, options.seed, options.faults, clock)
+    return {"port": options.port}, "stopped"
+
+
+def _job(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from core.works import works
+
+    if options.id is None:
+        jobs = sextant.jobs.all()
+        lines = [f"{j.id:>5} {j.kind:<10} {j.state:<12} {j.words}" for j in jobs]
+        return {"jobs": [j.document() for j in jobs]}, "\n".join(lines) or "no jobs"
+    job = sextant.jobs.cancel(options.id) if options.cancel else sextant.jobs.run(options.id, works(sextant))
+    sextant.jobs.pump()
+    return job.document() | {"exit": 1 if job.state == "failed" else 0}, f"job {job.id} {job.state} {job.words}"
 
 
 def _gaps(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -231,12 +293,17 @@ def command_table() -> dict[str, Command]:
     fixed = [
         Command("import", "read Binance archive zips or CSV into the store", f"{home} import ./data.binance.vision --json",
                 _import_arguments, _import),
+        Command("backfill", "fetch candles from the best source that answers", f"{home} backfill BTCUSDT ETHUSDT --interval 1m --days 90",
+                _backfill_arguments, _backfill),
         Command("candles", "stored candles of a series", f"{home} candles BTCUSDT --interval 1h --start 2024-03-01 --csv btc.csv",
                 _candle_arguments, _candles),
         Command("gaps", "missing candles of a series", f"{home} gaps BTCUSDT --interval 1h", _series, _gaps),
         Command("scores", "all modules of a symbol", f"{home} scores BTCUSDT --interval 1h --at 2024-03-01T00:00:00Z --json",
                 _series_at, _scores),
         Command("doctor", "is everything in order?", f"{home} doctor", lambda parser: None, _doctor),
+        Command("exchange", "the simulated exchange on loopback, in Binance's protocol", f"{home} exchange --port 9000 --seed 7",
+                _exchange_arguments, _exchange),
+        Command("job", "the queue of background work", f"{home} job", _job_arguments, _job),
         Command("lookahead", "cut and poison the future of everything registered", f"{home} lookahead --cuts 20 --poisons 1",
                 _lookahead_arguments, _lookahead),
     ]

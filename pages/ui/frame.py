@@ -67,9 +67,12 @@ def chip(provenance: str, words: str) -> None:
 def draw_frame(title: str, pages: Mapping[PageRow, StreamlitPage]) -> None:
     """Sidebar and header of every page."""
     sextant = workbench()
-    here = focus()
     st.html(STYLE)
     st.logo(ICON, size="large")
+    if not sextant.world_is_known:
+        with st.spinner("Looking for the exchange, two seconds at most ...", show_time=False):
+            _ = sextant.world
+    here = focus()
     symbols = list(sextant.symbols(here.key.market)) or [here.symbol]
     intervals = [str(i) for i in sextant.intervals(here.symbol, here.key.market)] or [str(here.key.interval)]
     address = {"symbol": here.symbol, "interval": str(here.key.interval), "market": str(here.key.market)}
@@ -93,7 +96,9 @@ def draw_frame(title: str, pages: Mapping[PageRow, StreamlitPage]) -> None:
         _live_chip()
     for words in sextant.damage()[:3]:
         st.warning(words, icon=":material/broken_image:")
-    if sextant.world is World.SIMULATED:
+    for words in sextant.outside.degraded()[:4] if sextant.world is not World.SIMULATED else ():
+        st.warning(words, icon=":material/cloud_off:")
+    if sextant.world is not World.REAL:
         st.caption("Simulated exchange: prices are invented and their truths are known. Nothing here is a real market.")
 
 

@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(home: Path, *arguments: str) -> subprocess.CompletedProcess:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SEXTANT_")} | {"SEXTANT_HOME": str(home)}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SEXTANT_")}
+    environment |= {"SEXTANT_HOME": str(home), "SEXTANT_NETWORK": "off"}
     return subprocess.run([sys.executable, "-m", "core", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True,
                           timeout=120)
 

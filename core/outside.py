@@ -1,0 +1,98 @@
+"""The world outside: the exchange's sources and the store they fill. Built on first use, so that a first paint waits for nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from core.settings import Settings
+from data.clock import Clock
+from data.errors import NoData
+from data.market import SeriesKey
+from data.store import CandleStore
+
+if TYPE_CHECKING:
+    from data.collector import BackfillReport, Progress
+    from data.sources.aggregator import BinanceAggregator
+    from data.sources.health import HealthRow
+
+PROBE_WAIT_S = 2.0
+
+
+class Outside:
+    """What can be asked beyond this computer, or beyond this process where `endpoint` names a loopback exchange."""
+
+    def __init__(self, settings: Settings, clock: Clock, store: CandleStore) -> None:
+        self._settings, self._clock, self._store = settings, clock, store
+        self._built: BinanceAggregator | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def allowed(self) -> bool:
+        """False when the settings say that nothing may be sent."""
+        return self._settings.network == "auto"
+
+    @property
+    def known(self) -> BinanceAggregator | None:
+        """The aggregator if it was needed already."""
+        return self._built
+
+    def aggregator(self) -> BinanceAggregator:
+        """The source ladder.
+
+        Raises
+        ------
+        NoData
+            When the network is switched off.
+        """
+        if not self.allowed:
+            raise NoData("the network is switched off (SEXTANT_NETWORK=off); set it to auto to ask the exchange")
+        with self._lock:
+            if self._built is None:
+                from data.sources.aggregator import BinanceAggregator
+
+                self._built = BinanceAggregator(self._settings.home, self._clock, endpoints=endpoints(self._settings.endpoint))
+            return self._built
+
+    def answers(self, wait_s: float = PROBE_WAIT_S) -> bool:
+        """Whether an exchange host serves candles right now; waits no longer than that for the answer."""
+        return self.allowed and self.aggregator().live_answers(wait_s)
+
+    def health(self) -> tuple[HealthRow, ...]:
+        """One row a source; nothing before the first of them was asked."""
+        return self._built.health() if self._built else ()
+
+    def degraded(self) -> tuple[str, ...]:
+        """What does not work and what stands in, in sentences."""
+        return self._built.degraded() if self._built else ()
+
+    def probe(self) -> tuple[HealthRow, ...]:
+        """Ask them all again, now."""
+        return self.aggregator().probe()
+
+    def backfill(self, keys: Sequence[SeriesKey], start_ms: int, end_ms: int, *, progress: Callable[[Progress], None] | None = None,
+                 cancelled: Callable[[], bool] | None = None) -> BackfillReport:
+        """Fetch what the store does not hold; killed and started again it goes on where it was."""
+        from data.collector import backfill, never
+
+        return backfill(self._store, self.aggregator(), keys, start_ms, end_ms, clock=self._clock, progress=progress,
+                        cancelled=cancelled or never)
+
+    def catch_up(self, keys: Sequence[SeriesKey], *, most_bars: int) -> BackfillReport:
+        """From the newest stored candle of each series to now."""
+        from data.collector import catch_up
+
+        return catch_up(self._store, self.aggregator(), keys, clock=self._clock, most_bars=most_bars)
+
+
+def endpoints(endpoint: str):
+    """The frozen hosts, or the ports of a loopback exchange, which follow one another in the venue's order."""
+    from data.simulator.venue_hosts import Host
+    from data.sources.endpoints import Endpoints
+
+    if not endpoint:
+        return Endpoints()
+    base, port = endpoint.rsplit(":", 1)
+    ports = {str(host): int(port) + n for n, host in enumerate(Host)}
+    return Endpoints(**{name: f"{base}:{ports[name]}" for name in ("api", "mirror", "fapi", "eapi", "archive")})

@@ -1,0 +1,39 @@
+"""What a job can do: one function a kind, run in the child process. A job resumes by being submitted again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.jobs import Cancelled, Report, Work
+from core.sextant import Sextant
+from data.errors import SourceDown
+
+
+def works(sextant: Sextant) -> dict[str, Work]:
+    """Every kind of job, bound to this process's Sextant."""
+    return {"backfill": lambda arguments, report: _backfill(sextant, arguments, report)}
+
+
+def _backfill(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Symbols at one interval over a range; progress counts candles over all of them."""
+    from data.collector import Progress
+    from data.market import Interval, Market, SeriesKey
+
+    interval, market = Interval.parse(arguments["interval"]), Market.parse(arguments["market"])
+    keys = [SeriesKey(symbol, interval, market) for symbol in arguments["symbols"]]
+    end_ms = arguments.get("end_ms") or sextant.clock.now_ms()
+    start_ms = arguments.get("start_ms") or end_ms - int(arguments["days"] * 86_400_000)
+    seen: dict[SeriesKey, int] = {}
+
+    def tell(progress: Progress) -> None:
+        seen[progress.key] = progress.done_bars
+        report(sum(seen.values()), max(1, len(keys) * progress.total_bars), progress.words)
+
+    done = sextant.outside.backfill(keys, start_ms, end_ms, progress=tell)
+    if done.cancelled:
+        raise Cancelled("stopped by the user")
+    failed = [one.failed for one in done.series if one.failed]
+    if failed and len(failed) == len(keys):
+        raise SourceDown(failed[0])
+    report(1, 1, f"{done.added:,} candles added" + (f"; {failed[0]}" if failed else ""))
+    return done.document()

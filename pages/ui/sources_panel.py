@@ -1,0 +1,96 @@
+"""The Data page's view of the world outside: sources and their health, back-fills as jobs."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.jobs import Job
+from core.sextant import Sextant, World
+from data.clock import age_text
+from data.errors import SextantError
+from data.market import Interval, Market, SeriesKey, parse_symbol
+from pages.ui.session import ask_owner, may_write
+
+STATE = {"ok": "● ok", "waiting": "◐ waiting", "blocked": "○ blocked", "down": "○ down", "not asked yet": "· not asked"}
+JOB_STATE = {"waiting": "blue", "running": "blue", "done": "green", "failed": "red", "cancelled": "gray", "interrupted": "orange"}
+
+
+@st.fragment(run_every="2s")
+def sources(sextant: Sextant) -> None:
+    """One row a source, with the countdown where one must wait."""
+    if not sextant.outside.allowed:
+        st.info("The network is switched off (SEXTANT_NETWORK=off): nothing is asked, stored data and imports work.",
+                icon=":material/cloud_off:")
+        return
+    rows = sextant.outside.health()
+    if not rows:
+        st.caption("No source was asked yet.")
+    else:
+        st.dataframe([{
+            "Source": r.source, "State": STATE.get(str(r.state), str(r.state)), "What it says": r.words,
+            "Wait": f"{r.retry_in_s} s" if r.retry_in_s else None, "Latency": f"{r.latency_ms:.0f} ms" if r.latency_ms else None,
+            "Weight used": f"{r.used_weight} of {r.weight_1m}" if r.weight_1m else None, "Host": r.host, "Provenance": r.provenance,
+        } for r in rows], hide_index=True, width="stretch", placeholder="", column_config={
+            "Source": st.column_config.TextColumn(pinned=True), "What it says": st.column_config.TextColumn(width="large")})
+    left, right = st.columns([1, 3], vertical_alignment="center")
+    if left.button("Ask them all", icon=":material/refresh:",
+                   help="A tiny request to every source; blocked hosts are left alone for half an hour."):
+        with st.spinner("Asking ..."):
+            sextant.outside.probe()
+        st.rerun(scope="fragment")
+    live = sextant.world is World.SIMULATED and any(str(r.state) == "ok" and r.weight_1m for r in rows)
+    if live and right.button("Switch to live data", type="primary", disabled=not may_write()):
+        sextant.use_world(World.REAL)
+        st.rerun()
+
+
+def backfill(sextant: Sextant, key: SeriesKey) -> None:
+    """A form that starts a job, and the jobs with their progress."""
+    if not sextant.outside.allowed:
+        return
+    if not may_write():
+        ask_owner()
+    else:
+        with st.form("backfill", border=False):
+            a, b, c, d = st.columns([4, 1, 1, 1], vertical_alignment="bottom")
+            symbols = a.text_input("Symbols", value=key.symbol, help="Separated by spaces or commas; 'watchlist' means all of it.")
+            interval = b.selectbox("Interval", ["1m", "5m", "15m", "1h", "4h", "1d"], index=3)
+            days = c.number_input("Days", min_value=1, max_value=4000, value=150)
+            go = d.form_submit_button("Fetch", type="primary", icon=":material/download:")
+        if go:
+            try:
+                words = symbols.replace(",", " ").split()
+                wanted = list(sextant.settings.watchlist) if words == ["watchlist"] else [parse_symbol(w) for w in words]
+                if not wanted:
+                    st.error("Name at least one symbol, e.g. BTCUSDT.")
+                else:
+                    sextant.jobs.submit("backfill", {"symbols": wanted, "interval": str(Interval.parse(interval)),
+                                                     "market": str(Market.SPOT), "days": int(days)})
+                    sextant.jobs.pump()
+            except SextantError as error:
+                st.error(str(error))
+    jobs(sextant)
+
+
+@st.fragment(run_every="1s")
+def jobs(sextant: Sextant) -> None:
+    """The newest jobs; they go on when this tab is closed."""
+    rows = [j for j in sextant.jobs.all() if j.kind == "backfill"][:6]
+    if any(j.open for j in rows):
+        sextant.jobs.pump()
+    for job in rows:
+        one_job(sextant, job)
+
+
+def one_job(sextant: Sextant, job: Job) -> None:
+    with st.container(border=True):
+        a, b, c = st.columns([2, 6, 1], vertical_alignment="center")
+        a.badge(job.state, color=JOB_STATE.get(job.state, "gray"))  # type: ignore[arg-type]
+        what = ", ".join(job.arguments.get("symbols", [])[:6]) + f" {job.arguments.get('interval', '')}"
+        if job.open:
+            b.progress(job.share, text=job.words or what)
+            if c.button("Stop", key=f"stop-{job.id}", disabled=not may_write()):
+                sextant.jobs.cancel(job.id)
+        else:
+            ended = f"{age_text(sextant.clock.now_ms() - job.ended_ms)} ago" if job.ended_ms else ""
+            b.markdown(f"{what}: {job.words} · {ended}")
