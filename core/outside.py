@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -9,13 +10,16 @@ from typing import TYPE_CHECKING
 from core.settings import Settings
 from data.clock import Clock
 from data.errors import NoData
-from data.market import SeriesKey
+from data.market import Market, SeriesKey
 from data.store import CandleStore
 
 if TYPE_CHECKING:
     from data.collector import BackfillReport, Progress
     from data.sources.aggregator import BinanceAggregator
+    from data.sources.endpoints import Endpoints
     from data.sources.health import HealthRow
+    from data.streams.book_feed import TakeSnapshot
+    from data.streams.messages import Snapshot
 
 PROBE_WAIT_S = 2.0
 
@@ -85,14 +89,48 @@ class Outside:
 
         return catch_up(self._store, self.aggregator(), keys, clock=self._clock, most_bars=most_bars)
 
+    def snapshot_taker(self, market: Market) -> TakeSnapshot:
+        """What a local order book begins with: the book over REST, as the stream's own type."""
+        aggregator = self.aggregator()
 
-def endpoints(endpoint: str):
+        async def take(symbol: str) -> Snapshot:
+            from data.observations import Kind
+            from data.streams.messages import Snapshot
+
+            now = self._clock.now_ms()
+            book = (await asyncio.to_thread(aggregator.observations, Kind.BOOK, symbol, now, now + 1, market=market)).observations
+            if not len(book):
+                raise NoData(f"no order book of {symbol} {market} was given; it is asked for again")
+            levels = list(zip(book["price"].tolist(), book["quantity"].tolist(), strict=True))
+            bids = [level for level, side in zip(levels, book["side"], strict=True) if side > 0]
+            asks = [level for level, side in zip(levels, book["side"], strict=True) if side < 0]
+            return Snapshot(last_id=int(book["update_id"][0]), bids=bids, asks=asks)
+
+        return take
+
+
+def endpoints(endpoint: str) -> Endpoints:
     """The frozen hosts, or the ports of a loopback exchange, which follow one another in the venue's order."""
-    from data.simulator.venue_hosts import Host
     from data.sources.endpoints import Endpoints
 
     if not endpoint:
         return Endpoints()
-    base, port = endpoint.rsplit(":", 1)
-    ports = {str(host): int(port) + n for n, host in enumerate(Host)}
-    return Endpoints(**{name: f"{base}:{ports[name]}" for name in ("api", "mirror", "fapi", "eapi", "archive")})
+    ports = _loopback_ports(endpoint)
+    return Endpoints(**{name: f"http://127.0.0.1:{ports[name]}" for name in ("api", "mirror", "fapi", "eapi", "archive")})
+
+
+def stream_bases(endpoint: str) -> tuple[str, str]:
+    """Where spot and futures streams come from: the market-data-only host and the futures host, or loopback."""
+    from data.streams import hosts
+
+    if not endpoint:
+        return hosts.SPOT_DATA_ONLY, "wss://fstream.binance.com"
+    ports = _loopback_ports(endpoint)
+    return f"ws://127.0.0.1:{ports['mirror_stream']}", f"ws://127.0.0.1:{ports['fstream']}"
+
+
+def _loopback_ports(endpoint: str) -> dict[str, int]:
+    from data.simulator.venue_hosts import Host
+
+    first = int(endpoint.rsplit(":", 1)[1])
+    return {str(host): first + n for n, host in enumerate(Host)}

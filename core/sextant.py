@@ -29,6 +29,7 @@ from data.view import CandleReader, Gap, MarketView, build_view
 
 if TYPE_CHECKING:
     from core.badge import Badge
+    from core.collecting import Collecting
     from core.lookahead import LookaheadReport
     from data.cleaning import CleanTable
     from data.importer import ImportReport
@@ -202,6 +203,12 @@ class Sextant:
         from data.importer import import_bytes
 
         return import_bytes(self._store, name, content, **_named(symbol, interval, market), clock_ms=self.clock.now_ms())
+
+    def collector(self, symbols: tuple[str, ...] = (), *, ticks: bool = False, books: tuple[str, ...] = ()) -> Collecting:
+        """What keeps the store current in the background; the caller starts and stops it."""
+        from core.collecting import Collecting
+
+        return Collecting(self.settings, self.clock, self._store, self.outside, symbols=symbols, ticks=ticks, books=books)
 
     # -- reading the market -------------------------------------------------------------------------------------
 

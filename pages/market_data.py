@@ -12,7 +12,7 @@ from data.clock import age_text, iso
 from data.errors import SextantError
 from data.market import SeriesKey
 from pages.ui import sources_panel, widgets
-from pages.ui.session import ask_owner, focus, guarded, may_write, settle, workbench
+from pages.ui.session import ask_owner, collector, focus, guarded, may_write, settle, workbench
 
 sextant = workbench()
 here = focus()
@@ -164,6 +164,10 @@ d.metric("Real series stored", status.real_series)
 st.subheader("Sources", anchor=False)
 with guarded("the sources"):
     sources_panel.sources(sextant)
+    for words in sextant.outside.degraded()[1:]:  # the first stands in the frame
+        st.warning(words, icon=":material/cloud_off:")
+    if sextant.outside.allowed and sextant.world is not World.SIMULATED:
+        sources_panel.collecting(collector())
 st.subheader("Back-fill", anchor=False)
 with guarded("the back-fill"):
     sources_panel.backfill(sextant, here.key)

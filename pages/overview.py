@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core.sextant import BoardRow
+from core.sextant import BoardRow, World
 from data.clock import age_text
 from pages.ui import charts_scores, theme, widgets
-from pages.ui.session import focus, guarded, settle, workbench
+from pages.ui.session import collector, focus, guarded, settle, workbench
 
 sextant = workbench()
 here = focus()
@@ -100,7 +100,18 @@ def board(rows: list[BoardRow], slot: st.delta_generator.DeltaGenerator, *, read
             widgets.download(table, f"overview-{interval}")
 
 
-if not symbols:
+@st.fragment(run_every="2s")
+def arriving() -> None:
+    """While the first candles are fetched: how far it is; the page redraws itself when they are there."""
+    state = collector().state()
+    st.status(f"{state.words} ...", state="running")
+    if sextant.symbols(market):
+        st.rerun()
+
+
+if not symbols and sextant.outside.allowed and sextant.world is not World.SIMULATED and collector().running:
+    arriving()
+elif not symbols:
     widgets.empty_state("No candles are stored yet. Import Binance archive files or any OHLCV table on the Data page.",
                         "Open the Data page", lambda: st.switch_page("pages/market_data.py"))
 else:

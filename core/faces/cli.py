@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +141,15 @@ def _exchange_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=9000, help="of the api host; the other hosts follow it (default 9000)")
     parser.add_argument("--seed", type=int, default=7, help="another seed is another world (default 7)")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="a fault script in JSON: drops, silences, bans, redirects ...")
+    parser.add_argument("--blocked", action="store_true", help="answer 451 as from a restricted country; mirror and archives go on")
     parser.add_argument("--virtual", metavar="TIME", help="a virtual clock that starts here and moves only by POST /sim/advance")
+
+
+def _collect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("symbols", nargs="*", metavar="SYMBOL", help="instead of the watchlist")
+    parser.add_argument("--ticks", action="store_true", help="record trades too, in bounded, rotating files")
+    parser.add_argument("--books", nargs="*", default=[], metavar="SYMBOL", help="keep and record the full order book of these")
+    parser.add_argument("--once", action="store_true", help="fetch what is missing up to now, then end")
 
 
 def _job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -218,12 +228,39 @@ def _told(progress: Progress) -> None:
 
 def _exchange(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from data.clock import SystemClock
-    from data.simulator.venue import serve_forever
+    from data.simulator.faults import load_script
     from data.simulator.venue_clock import VirtualClock
+    from data.simulator.venue_hosts import GEO_BLOCKED
+    from data.simulator.venue_thread import serve_forever
 
     clock = VirtualClock(_time(options.virtual) or 0) if options.virtual else SystemClock()
-    serve_forever(options.port, options.seed, options.faults, clock)
+    faults = load_script(options.faults) if options.faults else ()
+    serve_forever(options.port, options.seed, faults, clock, blocked=GEO_BLOCKED if options.blocked else frozenset())
     return {"port": options.port}, "stopped"
+
+
+def _collect(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from data.market import parse_symbol
+
+    symbols = tuple(parse_symbol(s) for s in options.symbols)
+    if options.once:
+        collector = sextant.collector(symbols)
+        report = sextant.outside.catch_up(collector.keys, most_bars=4_000)
+        return report.document(), "\n".join(one.words for one in report.series) or "everything is up to date"
+    collector = sextant.collector(symbols, ticks=options.ticks, books=tuple(parse_symbol(s) for s in options.books))
+    collector.start()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # both end it with everything stored
+    told = ""
+    try:
+        while collector.running:
+            state = collector.state()
+            if state.words != told and not options.json:
+                told = state.words
+                sys.stderr.write(f"{state.state}: {told}\n")
+            time.sleep(1.0)
+    finally:
+        collector.stop()
+    return {"state": collector.state().state}, collector.state().words
 
 
 def _job(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -300,6 +337,8 @@ def command_table() -> dict[str, Command]:
         Command("gaps", "missing candles of a series", f"{home} gaps BTCUSDT --interval 1h", _series, _gaps),
         Command("scores", "all modules of a symbol", f"{home} scores BTCUSDT --interval 1h --at 2024-03-01T00:00:00Z --json",
                 _series_at, _scores),
+        Command("collect", "keep the store up to date until stopped", f"{home} collect --ticks --books BTCUSDT",
+                _collect_arguments, _collect),
         Command("doctor", "is everything in order?", f"{home} doctor", lambda parser: None, _doctor),
         Command("exchange", "the simulated exchange on loopback, in Binance's protocol", f"{home} exchange --port 9000 --seed 7",
                 _exchange_arguments, _exchange),

@@ -96,8 +96,10 @@ def draw_frame(title: str, pages: Mapping[PageRow, StreamlitPage]) -> None:
         _live_chip()
     for words in sextant.damage()[:3]:
         st.warning(words, icon=":material/broken_image:")
-    for words in sextant.outside.degraded()[:4] if sextant.world is not World.SIMULATED else ():
-        st.warning(words, icon=":material/cloud_off:")
+    degraded = sextant.outside.degraded() if sextant.world is not World.SIMULATED else ()
+    if degraded:
+        more = f" {len(degraded) - 1} more on the Data page." if len(degraded) > 1 else ""
+        st.warning(degraded[0] + more, icon=":material/cloud_off:")
     if sextant.world is not World.REAL:
         st.caption("Simulated exchange: prices are invented and their truths are known. Nothing here is a real market.")
 

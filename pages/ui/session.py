@@ -6,14 +6,15 @@ import gc
 import hmac
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import streamlit as st
 
-from core.sextant import Sextant
+from core.collecting import Collecting
+from core.sextant import Sextant, World
 from core.wiring import build
-from data.errors import SextantError
+from data.errors import LockHeld, SextantError
 from data.market import Interval, Market, SeriesKey
 
 
@@ -32,7 +33,19 @@ def settle() -> bool:
     gc.collect()
     gc.freeze()
     threading.Thread(target=load_kernels, name="kernel-compiler", daemon=True).start()
+    collector()
     return True
+
+
+@st.cache_resource(show_spinner=False, on_release=lambda collector: collector.stop())
+def collector() -> Collecting:
+    """The one background service of the process: it keeps the store current while a real or loopback world is shown."""
+    sextant = workbench()
+    service = sextant.collector()
+    if sextant.outside.allowed and sextant.world is not World.SIMULATED:
+        with suppress(LockHeld):  # another process does it; the state says so
+            service.start()
+    return service
 
 
 @dataclass(frozen=True)

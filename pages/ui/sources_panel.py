@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from core.collecting import Collecting
 from core.jobs import Job
 from core.sextant import Sextant, World
 from data.clock import age_text
@@ -42,6 +43,20 @@ def sources(sextant: Sextant) -> None:
     if live and right.button("Switch to live data", type="primary", disabled=not may_write()):
         sextant.use_world(World.REAL)
         st.rerun()
+
+
+@st.fragment(run_every="2s")
+def collecting(service: Collecting) -> None:
+    """What keeps the store current, and each of its streams."""
+    state = service.state()
+    colour = {"live": "green", "fetching history": "blue", "interrupted": "orange", "elsewhere": "blue"}.get(state.state, "gray")
+    with st.container(horizontal=True):
+        st.badge(state.state, color=colour)  # type: ignore[arg-type]
+        st.caption(state.words)
+    if state.rows:
+        st.dataframe([{"Stream": r.name, "State": r.state, "What it says": r.words, "Last message": r.age} for r in state.rows],
+                     hide_index=True, width="stretch", placeholder="",
+                     column_config={"What it says": st.column_config.TextColumn(width="large")})
 
 
 def backfill(sextant: Sextant, key: SeriesKey) -> None:
