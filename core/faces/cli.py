@@ -223,6 +223,8 @@ def _backfill(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, 
 
 
 def _told(progress: Progress) -> None:
+    if progress.done_bars == 0:
+        return  # nothing has happened yet; an error that follows stands alone on its line
     sys.stderr.write(f"\r{progress.words:<110}" + ("\n" if progress.done_bars >= progress.total_bars else ""))
 
 
