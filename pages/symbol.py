@@ -8,7 +8,7 @@ import streamlit as st
 from pages.ui import charts_market, charts_scores, module_tabs, theme, widgets
 from pages.ui.session import focus, guarded, settle, workbench
 
-REGIME_BARS = 500  # one volatility fit a day is needed for each of them
+REGIME_BARS = 500
 CANDLE_CHOICES = (200, 500, 1000, charts_market.MOST_CANDLES)
 
 sextant = workbench()
@@ -43,7 +43,7 @@ with guarded("the candles"):
                 theme.draw(charts_market.candle_chart(shown, lines, trending=behind, gaps=shown.gaps()), key=f"candles-{name}",
                            file_name=f"{key.symbol}-{key.interval}", alt=f"Candles of {key.symbol}")
 
-        reach = min(len(shown), REGIME_BARS)
+        reach = module_tabs.history_bars(key, min(len(shown), REGIME_BARS))
         known = sextant.known_timeline("B", key, reach) if shade else None
         candle_chart(None if known is None else module_tabs.sides_of(known), "shaded" if known else "plain")
 

@@ -12,10 +12,11 @@ from analysis.report import ModuleReport
 from core.sextant import Sextant
 from data import indicators
 from data.frames import Candles
-from data.market import SeriesKey
+from data.market import DAY_MS, SeriesKey
 from pages.ui import charts_scores, theme
 
 HISTORY_BARS = 300
+FITTED_DAYS = 60  # volatility models are fitted once a day, forests once a week: a longer look back would have to be waited for
 
 Overlay = Callable[[Candles], Mapping[str, np.ndarray]]
 
@@ -49,6 +50,11 @@ def sides_of(line: Timeline) -> np.ndarray:
     return np.where((extra["state"] > 0) & np.isfinite(extra["s"]), side, 0.0)
 
 
+def history_bars(key: SeriesKey, most: int = HISTORY_BARS) -> int:
+    """How many bars a module's history shows: fewer where each of them needs a fit of its own."""
+    return int(min(most, max(60, FITTED_DAYS * DAY_MS // key.interval.ms)))
+
+
 def answer(report: ModuleReport) -> str:
     """The module's answer in one line."""
     if report.score is None:
@@ -74,7 +80,7 @@ def _trend(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
 
 
 def _regime(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
-    line = sextant.timeline("B", key, HISTORY_BARS)
+    line = sextant.timeline("B", key, history_bars(key))
     fig = charts_scores.history(line.close_time, {"P(trend)": line.score, "P(turbulent)": line.tracks["switching"].value},
                                 colours=(theme.MODULE["B"], theme.NEUTRAL), bands=((0.6, 1.0, theme.MODULE["B"]),),
                                 levels=((0.6, "trend"), (0.4, "range")), height=260)
@@ -98,7 +104,7 @@ def _risk(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
 
 
 def _anomaly(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
-    line = sextant.timeline("J", key, HISTORY_BARS)
+    line = sextant.timeline("J", key, history_bars(key))
     fig = charts_scores.history(line.close_time, {"anomaly": line.score}, colours=(theme.MODULE["J"],),
                                 bands=((0.6, 1.0, theme.DOWN), (0.3, 0.6, theme.WARNING)),
                                 levels=((0.6, "alert"), (0.3, "watch")), height=300)

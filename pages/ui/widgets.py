@@ -78,7 +78,7 @@ def score_card(module: ScoreModule, report: ModuleReport) -> None:
             trust.append(f"confidence {report.confidence:.0%}")
         if report.age_s:
             trust.append(f"input {report.age_s / 3600:.1f} h old")
-        st.caption(" · ".join(trust) if known else report.reason)
+        st.caption(" · ".join(trust) if known else f"{report.reason.split(':')[0]}; its tab says why")
 
 
 def parts_frame(report: ModuleReport) -> pd.DataFrame:
