@@ -37,6 +37,8 @@ def stub_server(answer: Callable[[str], Reply] | Reply) -> Iterator[Stub]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # headers and body in one packet: two would wait 40 ms for each other
+        disable_nagle_algorithm = True
 
         def handle_any(self) -> None:
             stub.seen.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))

@@ -22,7 +22,7 @@ from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Interval, Market, Provenance
 from data.view import CONFIRMED, Gap
 
 EPOCH_MS = 1_665_532_800_000  # 2022-10-12T00:00:00Z: 1,500 days before the first release; fixed for ever
-FINE_DAYS = 90  # how far back candles shorter than an hour reach
+FINE_DAYS = 93  # how far back candles shorter than an hour reach: 90 whole days, also for the venue, which looks two ahead
 AHEAD_DAYS = 30  # planted in advance and hidden, so that a running app seldom extends its history
 UNIT = 0.004  # one "market sd" per hour (methods.md 8.1)
 STAY = (0.99, 0.97)

@@ -18,7 +18,6 @@ MIRROR = "data-api.binance.vision"
 FAPI = "fapi.binance.com"
 EAPI = "eapi.binance.com"
 ARCHIVE = "data.binance.vision"
-ARCHIVE_LIST = "s3-ap-northeast-1.amazonaws.com"
 
 _SPOT_DATA_ONLY = frozenset(f"/api/v3/{name}" for name in (
     "aggTrades", "avgPrice", "depth", "exchangeInfo", "klines", "ping", "ticker", "ticker/24hr", "ticker/bookTicker",
@@ -39,7 +38,6 @@ HOSTS: Mapping[str, frozenset[str]] = MappingProxyType({
     FAPI: _FUTURES,
     EAPI: frozenset(f"/eapi/v1/{name}" for name in ("exchangeInfo", "index", "mark", "openInterest", "ping", "ticker", "time")),
     ARCHIVE: frozenset(),  # by pattern below
-    ARCHIVE_LIST: frozenset({"/data.binance.vision"}),
     "community-api.coinmetrics.io": frozenset({"/v4/timeseries/asset-metrics", "/v4/catalog-v2/asset-metrics"}),
     "stablecoins.llama.fi": frozenset({"/stablecoincharts/all", "/stablecoins", "/stablecoin/1", "/stablecoin/2"}),
     "api.alternative.me": frozenset({"/fng/"}),
@@ -47,7 +45,7 @@ HOSTS: Mapping[str, frozenset[str]] = MappingProxyType({
                                 "/api/v1/mining/hashrate/all"}),
     "api.blockchain.info": frozenset(f"/charts/{name}" for name in ("hash-rate", "market-price", "miners-revenue", "n-transactions")),
     "www.okx.com": frozenset(f"/api/v5/{name}" for name in (
-        "market/ticker", "public/funding-rate", "public/funding-rate-history", "public/liquidation-orders",
+        "market/ticker", "public/funding-rate", "public/funding-rate-history", "public/instruments", "public/liquidation-orders",
         "public/open-interest", "public/time", "rubik/stat/contracts/long-short-account-ratio",
         "rubik/stat/contracts/open-interest-volume", "rubik/stat/taker-volume")),
 })

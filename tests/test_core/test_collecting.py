@@ -82,7 +82,8 @@ def test_nothing_answering_means_the_simulated_exchange_within_the_wait(tmp_path
 def test_an_endpoint_beside_loopback_is_refused(tmp_path, monkeypatch):
     from data.errors import SettingsError
 
-    for bad in ("https://evil.example", "http://127.0.0.1", "http://127.0.0.1:80@evil.example", "http://localhost:9000", "http://127.0.0.1:9000/x"):
+    for bad in ("https://evil.example", "http://127.0.0.1", "http://127.0.0.1:80@evil.example", "http://localhost:9000",
+                "http://127.0.0.1:9000/x"):
         monkeypatch.setenv("SEXTANT_ENDPOINT", bad)
         with pytest.raises(SettingsError, match=r"expected http://127\.0\.0\.1:PORT"):
             from core.settings import load_settings
