@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from data.frames import COLUMNS, Candles
 from data.market import MINUTE_MS, Interval, SeriesKey
-from data.store import CandleStore
+from data.storage.candles import CandleStore
 
 BARS = 525_600
 ROUNDS = 7

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.lookahead import LookaheadReport
 from data.clock import iso
-from data.durable import no_fault, replace_file
+from data.storage.durable import no_fault, replace_file
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = "lookahead.json"

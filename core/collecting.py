@@ -20,7 +20,7 @@ from core.settings import Settings
 from data.clock import Clock
 from data.errors import LockHeld, SextantError
 from data.market import Interval, Market, Provenance, SeriesKey
-from data.store import CandleStore
+from data.storage.candles import CandleStore
 
 if TYPE_CHECKING:
     from data.frames import Candles

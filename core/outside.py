@@ -11,7 +11,7 @@ from core.settings import Settings
 from data.clock import Clock
 from data.errors import NoData
 from data.market import Market, SeriesKey
-from data.store import CandleStore
+from data.storage.candles import CandleStore
 
 if TYPE_CHECKING:
     from data.collector import BackfillReport, Progress

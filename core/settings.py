@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from data.durable import no_fault, replace_file
 from data.errors import SettingsError, SextantError
 from data.market import Interval, Market, parse_symbol
+from data.storage.durable import no_fault, replace_file
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_WATCHLIST = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT",

@@ -24,7 +24,7 @@ from data.errors import DataError, InputError, NoData
 from data.frames import Candles
 from data.market import DAY_MS, Interval, Market, SeriesKey, did_you_mean, parse_symbol
 from data.simulator.market import SimulatedExchange
-from data.store import CandleStore, SeriesSummary
+from data.storage.candles import CandleStore, SeriesSummary
 from data.view import CandleReader, Gap, MarketView, build_view
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from core.collecting import Collecting
     from core.lookahead import LookaheadReport
     from data.cleaning import CleanTable
-    from data.importer import ImportReport
+    from data.importing.importer import ImportReport
     from data.quality import QualityReport
 
 SCORECARDS_KEPT = 512
@@ -193,14 +193,14 @@ class Sextant:
     def import_files(self, paths: Iterable[Path], *, symbol: str | None = None, interval: str | None = None, market: str | None = None,
                      progress: Callable[[int, int, str], None] | None = None) -> ImportReport:
         """Archive zips or CSV, files or folders, any order, again without harm."""
-        from data.importer import import_paths
+        from data.importing.importer import import_paths
 
         return import_paths(self._store, list(paths), **_named(symbol, interval, market), clock_ms=self.clock.now_ms(), progress=progress)
 
     def import_upload(self, name: str, content: bytes, *, symbol: str | None = None, interval: str | None = None,
                       market: str | None = None) -> ImportReport:
         """One uploaded file."""
-        from data.importer import import_bytes
+        from data.importing.importer import import_bytes
 
         return import_bytes(self._store, name, content, **_named(symbol, interval, market), clock_ms=self.clock.now_ms())
 

@@ -27,7 +27,7 @@ def build(settings: Settings | None = None, clock: Clock | None = None) -> Sexta
     from analysis.modules import MODULES
     from core.logbook import open_logbook
     from data.simulator.market import SimulatedExchange
-    from data.store import CandleStore
+    from data.storage.candles import CandleStore
 
     open_logbook(settings.home / "logs")
     store = CandleStore(settings.home / ("loopback" if settings.endpoint else "real"))

@@ -19,7 +19,7 @@ from data.frames import Candles
 from data.market import MINUTE_MS, Market, SeriesKey
 from data.sources.aggregator import BinanceAggregator, Page, checked_range
 from data.sources.base import Source, Window
-from data.store import CandleStore
+from data.storage.candles import CandleStore
 from data.view import CONFIRMED, NOT_KNOWN, Gap
 
 FLUSH_ROWS = 20_000  # held before they are stored: what a kill can cost is asked again, and a month's file is written a few times

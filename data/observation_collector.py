@@ -11,12 +11,12 @@ import numpy as np
 from data.clock import Clock
 from data.errors import InputError, RateLimited, SourceError
 from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Market, parse_symbol
-from data.observation_store import ObservationKey, ObservationStore
 from data.observations import Kind
 from data.sources.aggregator import BinanceAggregator
 from data.sources.archive import Archive
 from data.sources.onchain import WHOLE_MARKET
 from data.sources.options_rest import base_of
+from data.storage.observations import ObservationKey, ObservationStore
 
 # How far apart rows normally are: within it of the newest stored row, there is nothing to ask.
 PERIOD_MS: dict[Kind, int] = {

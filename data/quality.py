@@ -17,7 +17,7 @@ import numpy as np
 from data.clock import iso
 from data.frames import OPTIONAL_COLUMNS, PRICE_COLUMNS, Candles, aggregate
 from data.market import SeriesKey
-from data.store import CandleStore
+from data.storage.candles import CandleStore
 from data.view import CONFIRMED, CandleReader
 
 OUTLIER_SCALES = 15.0  # |r| beyond this many robust standard deviations; about one bar in 20,000 of BTCUSDT 1h

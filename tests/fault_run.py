@@ -25,7 +25,7 @@ from data.market import MINUTE_MS, Interval, Market, SeriesKey
 from data.simulator.faults import CONNECTION_KINDS, MESSAGE_KINDS, REST_KINDS, Fault, FaultKind, random_script
 from data.simulator.venue import Venue, VenueOptions
 from data.simulator.venue_hosts import Host
-from data.store import CandleStore
+from data.storage.candles import CandleStore
 from data.streams.book_feed import BookFeed
 from data.streams.hosts import route
 from data.streams.kline_feed import KlineFeed

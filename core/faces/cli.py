@@ -166,7 +166,7 @@ def _lookahead_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _import(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from data.importer import summary_text
+    from data.importing.importer import summary_text
 
     show = None if options.json or not sys.stderr.isatty() else _progress
     report = sextant.import_files(options.paths, symbol=options.symbol, interval=options.interval, market=options.market, progress=show)

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
-from data.archives import check_sum, members
 from data.errors import BadPayload, ImportRefused, NotOffered
 from data.frames import Candles, concat
+from data.importing.archives import check_sum, members
+from data.importing.tabular import read_table
 from data.market import DAY_MS, Interval, Market, Provenance, SeriesKey
 from data.observations import Kind, Observations
 from data.sources.base import Source, Window, cut, one_series
 from data.sources.parse_archive import METRIC_KINDS, archive_funding_of, metrics_of, price_table_of
 from data.sources.parse_klines import Bars
-from data.tabular import read_table
 
 _FOLDER = {Market.SPOT: "spot", Market.PERP: "futures/um"}
 _PRICE_FOLDER = {Kind.MARK_PRICE: "markPriceKlines", Kind.INDEX_PRICE: "indexPriceKlines", Kind.PREMIUM_INDEX: "premiumIndexKlines"}

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from data.clock import Clock
-from data.durable import make_folder, no_fault, replace_file
 from data.errors import Blocked, RateLimited
 from data.market import DAY_MS, MINUTE_MS
+from data.storage.durable import make_folder, no_fault, replace_file
 
 BLOCK_MS = 30 * MINUTE_MS  # a 451 or 403 is final for a host for this long (reliability.md 3)
 LONGEST_WAIT_MS = 3 * DAY_MS  # Binance's longest ban; a stored time further away comes from a clock that jumped

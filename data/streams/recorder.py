@@ -28,9 +28,9 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from data.clock import iso
-from data.durable import TEMPORARY, Fault, make_folder, no_fault, replace_file, sync_folder
 from data.errors import DamagedState, InputError, LockHeld
 from data.market import HOUR_MS, Market, parse_symbol
+from data.storage.durable import TEMPORARY, Fault, make_folder, no_fault, replace_file, sync_folder
 from data.streams.batches import TICK_COLUMNS, Row, TickKind, columns_of
 
 FORMAT = 1
@@ -83,7 +83,7 @@ class TickRecorder:
     kind_bytes, total_bytes : limits
         Bytes on disk per kind and altogether; never exceeded by more than one piece under way.
     fault : callable
-        The seam for crash tests (data/durable.py).
+        The seam for crash tests (data/storage/durable.py).
     """
 
     def __init__(self, folder: Path, *, kind_bytes: Mapping[TickKind, int] | None = None, total_bytes: int = TOTAL_BYTES,

@@ -17,7 +17,7 @@ from data.clock import SystemClock
 from data.frames import COLUMNS
 from data.market import Interval, SeriesKey
 from data.simulator.market import SimulatedExchange
-from data.store import CandleStore
+from data.storage.candles import CandleStore
 from tests.serving import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,6 @@ from data.errors import BadTime, UnknownSymbol
 from data.frames import COLUMNS, Candles
 from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Interval, Market, SeriesKey
 from data.observation_collector import MACRO, POSITIONING, collect_observations, home_of
-from data.observation_store import ObservationKey, ObservationStore
 from data.observations import Kind
 from data.simulator.faults import Fault, FaultKind
 from data.simulator.market import EPOCH_MS, HALT_HOURS, SimulatedExchange
@@ -29,7 +28,8 @@ from data.simulator.venue_hosts import GEO_BLOCKED, Host
 from data.simulator.venue_thread import running_venue
 from data.sources.aggregator import BinanceAggregator
 from data.sources.endpoints import Endpoints
-from data.store import CandleStore
+from data.storage.candles import CandleStore
+from data.storage.observations import ObservationKey, ObservationStore
 from data.view import CONFIRMED, NOT_KNOWN
 from tests.stub_http import Reply, stub_server
 
@@ -108,7 +108,7 @@ def test_killed_and_started_again_it_resumes(world, tmp_path):
         from data.market import Interval, SeriesKey
         from data.sources.aggregator import BinanceAggregator
         from data.sources.endpoints import Endpoints
-        from data.store import CandleStore
+        from data.storage.candles import CandleStore
         collector.FLUSH_ROWS = 3000
         clock = FixedClock({NOW})
         outside = BinanceAggregator(None, clock, endpoints=Endpoints(api="{urls.api}"))

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from data.clock import iso, parse_time
 from data.errors import ImportRefused, InputError
 from data.frames import row_faults
-from data.importer import ImportReport, import_bytes, import_paths, summary_text
+from data.importing.importer import ImportReport, import_bytes, import_paths, summary_text
 from data.market import Interval, Market, SeriesKey
-from data.store import CandleStore
+from data.storage.candles import CandleStore
 from tests.made_candles import JAN_2024, archive_text, made, plain_text, same, scaled, with_changes, without_optional
 
 KEY = SeriesKey("BTCUSDT", Interval.H1)

@@ -15,7 +15,7 @@ from data.market import HOUR_MS, MINUTE_MS, Interval, Market, SeriesKey
 from data.observations import Kind
 from data.simulator.faults import Fault, FaultKind
 from data.simulator.venue_hosts import Host
-from data.store import CandleStore
+from data.storage.candles import CandleStore
 from data.streams.batches import TickKind, observations_of
 from data.streams.book_feed import BookFeed, NotSynchronised
 from data.streams.kline_feed import KlineFeed, NotFilled, stream_key

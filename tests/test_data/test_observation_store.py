@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from data.clock import parse_time
 from data.errors import InputError, LockHeld
 from data.market import DAY_MS, HOUR_MS
-from data.observation_store import ObservationKey, ObservationStore, slug
 from data.observations import COLUMNS_OF, Kind, Observations
+from data.storage.observations import ObservationKey, ObservationStore, slug
 
 START = parse_time("2024-01-20T00:00:00Z")
 FUNDING = ObservationKey("BTCUSDT", Kind.FUNDING)

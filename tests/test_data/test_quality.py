@@ -7,10 +7,10 @@ import pytest
 
 from data.clock import parse_time
 from data.frames import OPTIONAL_COLUMNS, Candles, aggregate
-from data.importer import import_paths
+from data.importing.importer import import_paths
 from data.market import Interval, Market, SeriesKey
 from data.quality import FindingKind, Severity, assess, candle_findings, disagreements, outlier_flags, robust_scale
-from data.store import CandleStore
+from data.storage.candles import CandleStore
 from tests.made_candles import JAN_2024, made, scaled, with_changes, without_optional
 
 KEY = SeriesKey("BTCUSDT", Interval.H1)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from data.errors import ContractBroken, DamagedState, InputError, LockHeld, SextantError
 from data.frames import Candles, concat
 from data.market import Interval, Market, SeriesKey
-from data.store import CONFIRMED, NOT_KNOWN, CandleStore
+from data.storage.candles import CONFIRMED, NOT_KNOWN, CandleStore
 from tests.made_candles import JAN_2024, made, same, scaled, with_changes, without_optional
 
 KEY = SeriesKey("BTCUSDT", Interval.H1)
@@ -593,7 +593,7 @@ KILLED_CHILD = """
     import os, sys
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
-    from data.store import CandleStore
+    from data.storage.candles import CandleStore
     from tests.made_candles import made
     from tests.test_data.test_store import KEY
     count = 0
@@ -625,7 +625,7 @@ FULL_DISK = """
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
     from data.errors import DataError
-    from data.store import CandleStore
+    from data.storage.candles import CandleStore
     from tests.made_candles import made
     from tests.test_data.test_store import KEY
     store = CandleStore(Path(sys.argv[2]))

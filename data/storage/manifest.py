@@ -14,7 +14,7 @@ import numpy as np
 
 from data.errors import DamagedState
 from data.market import Interval, worst_provenance
-from data.parts import CONFLICTS, Part
+from data.storage.parts import CONFLICTS, Part
 
 FORMAT = 1
 

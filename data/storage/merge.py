@@ -13,7 +13,7 @@ import numpy as np
 
 from data.frames import COLUMNS, OPTIONAL_COLUMNS, PRICE_COLUMNS
 from data.market import Interval
-from data.parts import take
+from data.storage.parts import take
 
 _MUST_EQUAL = (*PRICE_COLUMNS, "volume")
 

@@ -17,8 +17,8 @@ import pyarrow.csv
 
 from data.errors import ImportRefused
 from data.frames import COLUMNS, OPTIONAL_COLUMNS, TIME_COLUMNS, row_faults
+from data.importing.spellings import REQUIRED, decimal_mark, map_header, missing_columns, number, time_ms, to_ms
 from data.market import Interval
-from data.spellings import REQUIRED, decimal_mark, map_header, missing_columns, number, time_ms, to_ms
 
 LISTED_FAULTS = 100  # per file; all are counted
 _CAREFUL_BYTES = 64 << 20  # of text read line by line in Python: about 800,000 rows

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from data.archives import LARGEST_BYTES, check_sum, members
 from data.clock import iso
 from data.errors import ImportRefused, InputError
-from data.filenames import other_kind, read_name, settle_interval, settle_market, settle_symbol
 from data.frames import Candles
+from data.importing.archives import LARGEST_BYTES, check_sum, members
+from data.importing.filenames import other_kind, read_name, settle_interval, settle_market, settle_symbol
+from data.importing.tabular import read_table
 from data.market import Interval, Market, Provenance, SeriesKey, parse_symbol
-from data.store import AppendReport, CandleStore, Gap
-from data.tabular import read_table
+from data.storage.candles import AppendReport, CandleStore, Gap
 
 _BATCH_ROWS = 400_000  # held in memory before they are stored: about 40 MB
 SHOWN_LINES = 20  # rejected lines that a summary lists

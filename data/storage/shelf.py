@@ -1,6 +1,6 @@
 """The files of the candle store: which are there, which prove themselves, and what is done about those that do not.
 
-`CandleStore` (data/store.py) decides what is stored; this file only keeps the promise that what is read is what was written.
+`CandleStore` (data/storage/candles.py) decides what is stored; this file only keeps the promise that what is read is what was written.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from data.durable import TEMPORARY, Fault, make_folder, remove_leftovers, replace_file, sync_folder, write_beside
 from data.errors import DamagedState, DataError, InputError, LockHeld
-from data.manifest import Damage, Entry, Manifest, entry_of
 from data.market import Interval, Market, SeriesKey, parse_symbol
-from data.part_cache import PartCache
-from data.parts import CONFLICTS, Part, decode
+from data.storage.durable import TEMPORARY, Fault, make_folder, remove_leftovers, replace_file, sync_folder, write_beside
+from data.storage.manifest import Damage, Entry, Manifest, entry_of
+from data.storage.part_cache import PartCache
+from data.storage.parts import CONFLICTS, Part, decode
 
 MANIFEST = "manifest.json"
 

@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from data.durable import Fault, make_folder, no_fault, remove_leftovers, replace_file, sync_folder
 from data.errors import DamagedState, DataError, InputError, LockHeld
 from data.frames import EARLIEST_MS, LATEST_MS
 from data.market import VENUE, Market, parse_symbol, provenance_rank, worst_provenance
-from data.observation_parts import ObservationPart, decode, encode, names_of
 from data.observations import COLUMNS_OF, Kind, Observations
-from data.parts import month_name, month_numbers
+from data.storage.durable import Fault, make_folder, no_fault, remove_leftovers, replace_file, sync_folder
+from data.storage.observation_parts import ObservationPart, decode, encode, names_of
+from data.storage.parts import month_name, month_numbers
 
 LOCK_WAIT_S = 5.0
 _KEPT_PARTS = 64
@@ -118,7 +118,7 @@ class ObservationDamage:
 
 
 class ObservationStore:
-    """Thread-safe; see the top of this file. `fault` is the seam for crash tests (data/durable.py)."""
+    """Thread-safe; see the top of this file. `fault` is the seam for crash tests (data/storage/durable.py)."""
 
     def __init__(self, folder: Path, *, lock_wait_s: float = LOCK_WAIT_S, fault: Fault = no_fault) -> None:
         self._folder = Path(folder)

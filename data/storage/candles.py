@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from data.clock import iso
-from data.durable import Fault, no_fault
 from data.errors import ContractBroken, DamagedState, InputError
 from data.frames import COLUMNS, TIME_COLUMNS, Candles, row_faults
-from data.manifest import Confirmed, Damage, Entry, Manifest, confirm, entry_of, halts_of, holes_of
 from data.market import SeriesKey, provenance_rank
-from data.merge import merge
-from data.part_cache import PartCache
-from data.parts import CONFLICTS, Part, by_month, cut, empty_columns, encode, take
-from data.shelf import Broken, Shelf, series_name
+from data.storage.durable import Fault, no_fault
+from data.storage.manifest import Confirmed, Damage, Entry, Manifest, confirm, entry_of, halts_of, holes_of
+from data.storage.merge import merge
+from data.storage.part_cache import PartCache
+from data.storage.parts import CONFLICTS, Part, by_month, cut, empty_columns, encode, take
+from data.storage.shelf import Broken, Shelf, series_name
 from data.view import CONFIRMED, NOT_KNOWN, Gap
 
 CACHE_BYTES = 64 << 20
@@ -95,7 +95,7 @@ class CandleStore:
     cache_bytes : int
         Memory for decoded months. A read of more than a quarter of it passes by.
     fault : callable
-        The seam for crash tests (data/durable.py).
+        The seam for crash tests (data/storage/durable.py).
     """
 
     def __init__(self, folder: Path, *, lock_wait_s: float = LOCK_WAIT_S, cache_bytes: int = CACHE_BYTES,
