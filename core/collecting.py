@@ -19,7 +19,7 @@ from core.outside import Outside, stream_bases
 from core.settings import Settings
 from data.clock import Clock
 from data.errors import LockHeld, SextantError
-from data.market import Interval, Market, Provenance, SeriesKey
+from data.market import HOUR_MS, Interval, Market, Provenance, SeriesKey
 from data.storage.candles import CandleStore
 
 if TYPE_CHECKING:
@@ -34,11 +34,13 @@ LOOK_S = 1.0
 
 @dataclass(frozen=True)
 class CollectorState:
-    """`state`: stopped, fetching history, live, interrupted, or elsewhere (another process collects). `words` is for people."""
+    """`state`: stopped, fetching history, live, interrupted, or elsewhere (another process collects). `words` is for people,
+    `lacking` names the positioning and macro series that could not be had."""
 
     state: str
     words: str
     rows: tuple[HealthRow, ...] = ()
+    lacking: tuple[str, ...] = ()
 
 
 class Collecting:
@@ -55,6 +57,7 @@ class Collecting:
         self._stop = threading.Event()
         self._streams: LiveStreams | None = None
         self._words = "Not started"
+        self._lacking: tuple[str, ...] = ()
         self._state = "stopped"
 
     def start(self) -> None:
@@ -92,8 +95,9 @@ class Collecting:
         rows = tuple(self._streams.health()) if self._streams is not None else ()
         if self._state == "live" and rows:
             bad = [row for row in rows if not row.good]
-            return CollectorState("interrupted" if bad else "live", bad[0].words if bad else rows[0].words, rows)
-        return CollectorState(self._state, self._words, rows)
+            return CollectorState("interrupted" if bad else "live", bad[0].words if bad else rows[0].words, rows,
+                                  self._lacking)
+        return CollectorState(self._state, self._words, rows, self._lacking)
 
     # -- the thread ---------------------------------------------------------------------------------------------
 
@@ -127,10 +131,23 @@ class Collecting:
             except SextantError as error:
                 self._words = str(error)
 
+    def _observe(self) -> None:
+        """Positioning and macro series; what cannot be had now is asked for again in an hour."""
+        symbols = tuple(dict.fromkeys(key.symbol for key in self.keys))
+        try:
+            found = self._outside.observe(symbols, cancelled=self._stop.is_set)
+            self._lacking = tuple(one.words for one in found if one.failed)
+        except SextantError as error:
+            self._lacking = (str(error),)
+
     def _attend(self, streams: LiveStreams) -> None:
-        """While the streams are not live, REST fetches each candle after its close."""
+        """Positioning every hour; and while the streams are not live, REST fetches each candle after its close."""
         asked = {key: self._clock.now_ms() for key in self.keys}
+        observed_ms = 0
         while not self._stop.wait(LOOK_S):
+            if self._clock.now_ms() - observed_ms >= HOUR_MS:
+                observed_ms = self._clock.now_ms()
+                self._observe()
             if streams.running and all(row.good for row in streams.health()):
                 continue
             now = self._clock.now_ms()

@@ -5,30 +5,35 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.settings import Settings
 from data.clock import Clock
 from data.errors import NoData
-from data.market import Market, SeriesKey
+from data.market import DAY_MS, Market, SeriesKey
 from data.storage.candles import CandleStore
 
 if TYPE_CHECKING:
     from data.collector import BackfillReport, Progress
+    from data.observation_collector import Collected
     from data.sources.aggregator import BinanceAggregator
     from data.sources.endpoints import Endpoints
     from data.sources.health import HealthRow
+    from data.storage.observations import ObservationStore
     from data.streams.book_feed import TakeSnapshot
     from data.streams.messages import Snapshot
 
 PROBE_WAIT_S = 2.0
+POSITIONING_DAYS = 30  # older ratios are not served; what is stored stays
+MACRO_DAYS = 730
 
 
 class Outside:
     """What can be asked beyond this computer, or beyond this process where `endpoint` names a loopback exchange."""
 
-    def __init__(self, settings: Settings, clock: Clock, store: CandleStore) -> None:
-        self._settings, self._clock, self._store = settings, clock, store
+    def __init__(self, settings: Settings, clock: Clock, store: CandleStore, folder: Path) -> None:
+        self._settings, self._clock, self._store, self._folder = settings, clock, store, folder
         self._built: BinanceAggregator | None = None
         self._lock = threading.Lock()
 
@@ -88,6 +93,25 @@ class Outside:
         from data.collector import catch_up
 
         return catch_up(self._store, self.aggregator(), keys, clock=self._clock, most_bars=most_bars)
+
+    def observations(self) -> ObservationStore:
+        """What is stored beside candles."""
+        from data.storage.observations import ObservationStore
+
+        return ObservationStore(self._folder)
+
+    def observe(self, symbols: Sequence[str], *, cancelled: Callable[[], bool] | None = None,
+                progress: Callable[[Collected], None] | None = None) -> list[Collected]:
+        """Funding, open interest, ratios, basis and premium of the symbols' perpetuals, then on-chain and macro: what is not stored yet."""
+        from data.observation_collector import MACRO, POSITIONING, collect_observations
+
+        now, store = self._clock.now_ms(), self.observations()
+        found = []
+        for kinds, days in ((POSITIONING, POSITIONING_DAYS), (MACRO, MACRO_DAYS)):
+            asked = symbols if kinds is POSITIONING else symbols[:1]
+            found += collect_observations(store, self.aggregator(), asked, kinds, now - days * DAY_MS, now, clock=self._clock,
+                                          cancelled=cancelled or (lambda: False), progress=progress)
+        return found
 
     def snapshot_taker(self, market: Market) -> TakeSnapshot:
         """What a local order book begins with: the book over REST, as the stream's own type."""

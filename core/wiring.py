@@ -30,7 +30,8 @@ def build(settings: Settings | None = None, clock: Clock | None = None) -> Sexta
     from data.storage.candles import CandleStore
 
     open_logbook(settings.home / "logs")
-    store = CandleStore(settings.home / ("loopback" if settings.endpoint else "real"))
+    folder = settings.home / ("loopback" if settings.endpoint else "real")
+    store = CandleStore(folder)
     if settings.endpoint:
         world: World | None = World.LOOPBACK
     elif settings.world != "auto":
@@ -39,7 +40,7 @@ def build(settings: Settings | None = None, clock: Clock | None = None) -> Sexta
         world = World.REAL if store.keys() else None  # found out when somebody asks: the probe may take two seconds
     return Sextant(settings=settings, clock=clock, store=store, simulator=SimulatedExchange(settings.simulator_seed, clock),
                    fits=FitCache(settings.home / "cache" / "fits"), modules=MODULES, world=world,
-                   outside=Outside(settings, clock, store), jobs=Jobs(settings.home, clock))
+                   outside=Outside(settings, clock, store, folder), jobs=Jobs(settings.home, clock))
 
 
 def home_is_writable(home: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from core.sextant import World
 from data.clock import age_text, iso
 from data.errors import SextantError
 from data.market import SeriesKey
+from data.view import NOT_KNOWN
 from pages.ui import sources_panel, widgets
 from pages.ui.session import ask_owner, collector, focus, guarded, may_write, settle, workbench
 
@@ -134,7 +136,15 @@ def gaps(key: SeriesKey) -> None:
                            "Why": g.reason or None} for g in found])
     st.markdown(f"**{len(found)} hole{'s' * (len(found) > 1)}, {sum(g.bars for g in found):,} bars missing.** A hole is never filled "
                 "with invented prices: indicators begin again after it.")
-    st.dataframe(frame, hide_index=True, width="stretch")
+    st.dataframe(frame, hide_index=True, width="stretch", placeholder="")
+    unknown = [g for g in found if g.status == NOT_KNOWN]
+    if unknown and sextant.world is not World.SIMULATED and sextant.outside.allowed and st.button(
+            f"Ask the exchange for {len(unknown)} hole{'s' * (len(unknown) > 1)}", icon=":material/healing:", disabled=not may_write(),
+            help="Fetches what is missing; what the exchange does not have either is marked as confirmed."):
+        sextant.jobs.submit("backfill", {"symbols": [key.symbol], "interval": str(key.interval), "market": str(key.market),
+                                         "start_ms": unknown[0].start, "end_ms": unknown[-1].end + key.interval.ms})
+        sextant.jobs.pump()
+        st.toast("Asking; the progress stands under Back-fill.")
     widgets.download(frame, f"gaps-{key.symbol}-{key.interval}")
 
 
@@ -159,7 +169,9 @@ a.metric("World", str(status.world), help="Real and simulated data live in separ
 b.metric("Provenance", status.provenance)
 c.metric("Newest candle", age_text(status.age_ms) + " ago" if status.age_ms is not None else "none",
          help=iso(status.newest_close_ms) if status.newest_close_ms else None)
-d.metric("Real series stored", status.real_series)
+used = sum(f.stat().st_size for f in sextant.settings.home.rglob("*") if f.is_file()) / 2**20
+d.metric("Disk used", f"{used:,.0f} MB", help=f"Everything in the home folder; {len(held)} series of candles are stored. "
+         f"{shutil.disk_usage(sextant.settings.home.parent).free // 2**20:,} MB are free.")
 
 st.subheader("Sources", anchor=False)
 with guarded("the sources"):
@@ -177,6 +189,10 @@ with guarded("the import"):
 st.subheader("Series", anchor=False)
 with guarded("the series"):
     stored()
+if sextant.world is not World.SIMULATED:
+    st.subheader("Beside candles", anchor=False)
+    with guarded("the series beside candles"):
+        sources_panel.beside_candles(sextant)
 if here.key in sextant.reader.keys():
     st.subheader(f"Holes and quality of {here.key}", anchor=False)
     first, second = st.tabs(["Holes", "Quality"])

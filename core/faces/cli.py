@@ -248,7 +248,11 @@ def _collect(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, A
     if options.once:
         collector = sextant.collector(symbols)
         report = sextant.outside.catch_up(collector.keys, most_bars=4_000)
-        return report.document(), "\n".join(one.words for one in report.series) or "everything is up to date"
+        beside = sextant.outside.observe(tuple(dict.fromkeys(key.symbol for key in collector.keys)))
+        document = report.document() | {"observations": [
+            {"symbol": o.symbol, "kind": str(o.kind), "added": o.added, "present": o.present, "sources": o.sources, "notes": o.notes,
+             "error": o.failed or None} for o in beside]}
+        return document, "\n".join([one.words for one in report.series] + [o.words for o in beside])
     collector = sextant.collector(symbols, ticks=options.ticks, books=tuple(parse_symbol(s) for s in options.books))
     collector.start()
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # both end it with everything stored

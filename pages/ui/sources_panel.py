@@ -7,7 +7,7 @@ import streamlit as st
 from core.collecting import Collecting
 from core.jobs import Job
 from core.sextant import Sextant, World
-from data.clock import age_text
+from data.clock import age_text, iso
 from data.errors import SextantError
 from data.market import Interval, Market, SeriesKey, parse_symbol
 from pages.ui.session import ask_owner, may_write
@@ -57,6 +57,19 @@ def collecting(service: Collecting) -> None:
         st.dataframe([{"Stream": r.name, "State": r.state, "What it says": r.words, "Last message": r.age} for r in state.rows],
                      hide_index=True, width="stretch", placeholder="",
                      column_config={"What it says": st.column_config.TextColumn(width="large")})
+    if state.lacking:
+        more = f" and {len(state.lacking) - 4} more" if len(state.lacking) > 4 else ""
+        st.caption("Not to be had now: " + "; ".join(state.lacking[:4]) + more)
+
+
+def beside_candles(sextant: Sextant) -> None:
+    """What is stored of funding, open interest, ratios, on-chain and macro series."""
+    rows = sextant.outside.observations().summary()
+    if not rows:
+        st.caption("Nothing is stored beside candles yet; the collector fetches it every hour.")
+        return
+    st.dataframe([{"Series": str(r.key), "Rows": r.rows, "First": iso(r.first), "Last": iso(r.last), "Provenance": r.provenance,
+                   "MB": round(r.bytes / 2**20, 2)} for r in rows], hide_index=True, width="stretch", placeholder="")
 
 
 def backfill(sextant: Sextant, key: SeriesKey) -> None:
