@@ -61,12 +61,7 @@ def prepared(kind: str) -> Path | None:
         if run([sys.executable, "-m", "venv", str(folder)]):
             fail(f"could not create {folder}; on Debian and Ubuntu: apt install python3-venv")
             return None
-    digest = hashlib.sha256()
-    for name in FILES[kind]:
-        digest.update((ROOT / name).read_bytes())
-    digest.update(repr(sys.version_info[:2]).encode())
-    stamp = folder / f".sextant-{kind}"
-    if stamp.exists() and stamp.read_text() == digest.hexdigest():
+    if any(current(folder, each) for each in ("dev", kind)):  # the test tools stand on everything the app needs
         return python
     print("Installing the requirements (about 1.5 GB on disk, a few minutes; only once) ...", flush=True)
     wanted = "requirements-dev.txt" if kind == "dev" else "requirements.txt"
@@ -76,8 +71,23 @@ def prepared(kind: str) -> Path | None:
     if run([*installer, "-r", wanted]):
         fail("the requirements could not be installed; the lines above say why. The first start needs the package index, later ones do not")
         return None
-    stamp.write_text(digest.hexdigest())
+    (folder / f".sextant-{kind}").write_text(fingerprint(kind))
     return python
+
+
+def current(folder: Path, kind: str) -> bool:
+    """Whether an environment holds the requirements as they are now."""
+    stamp = folder / f".sextant-{kind}"
+    return stamp.exists() and stamp.read_text() == fingerprint(kind)
+
+
+def fingerprint(kind: str) -> str:
+    """A hash of the requirement files and the Python version."""
+    digest = hashlib.sha256()
+    for name in FILES[kind]:
+        digest.update((ROOT / name).read_bytes())
+    digest.update(repr(sys.version_info[:2]).encode())
+    return digest.hexdigest()
 
 
 def run(command: list[str]) -> int:

@@ -56,6 +56,13 @@ def test_test_passes_its_arguments_on(launcher):
     assert launcher.commands[-1][1:4] == ["-m", "pytest", "--long"]
 
 
+def test_who_has_the_test_tools_has_the_app(launcher):
+    launcher.main(["test"])
+    launcher.commands.clear()
+    launcher.main([])
+    assert len(launcher.commands) == 1 and "streamlit" in launcher.commands[0]
+
+
 def test_an_address_given_by_hand_is_kept(launcher):
     launcher.main(["--server.address=0.0.0.0"])
     assert "127.0.0.1" not in launcher.commands[-1]
