@@ -20,7 +20,8 @@ from tests.serving import CHROMIUM_ARGUMENTS, chromium_path, free_port, serving
 EMPTY = "import streamlit as st\nst.title('Empty')\nst.button('again')\n"
 EVERYTHING = ("streamlit plotly binance pandas numpy sklearn lightgbm shap statsmodels.api pywt arch riskfolio sqlite_utils openai joblib")
 ROUNDS = 5
-WATCH = """() => { const app = document.querySelector('[data-testid=stApp]'); window.runs = []; let began = null;
+WATCH = """() => { window.runs = []; if (window.watching) return; window.watching = true;
+  const app = document.querySelector('[data-testid=stApp]'); let began = null;
   new MutationObserver(() => { const s = app.getAttribute('data-test-script-state');
     if (s === 'running' && began === null) began = performance.now();
     if (s === 'notRunning' && began !== null) { window.runs.push(performance.now() - began); began = null; } })

@@ -89,6 +89,7 @@ class Sextant:
         self._configuration = tuple(repr(m.config) for m in modules)
         self._cards: Kept[Scorecard] = Kept(SCORECARDS_KEPT)
         self._timelines: Kept[Timeline] = Kept(TIMELINES_KEPT)
+        self._qualities: Kept[QualityReport] = Kept(64)
 
     # -- what is there ------------------------------------------------------------------------------------------
 
@@ -164,11 +165,15 @@ class Sextant:
         """Every hole between the first and the last candle, and whether the exchange confirmed it."""
         return tuple(self.reader.gaps(key))
 
+    def content(self, key: SeriesKey) -> tuple[Any, ...]:
+        """What a figure or table of a series depends on: changes when anything it could show does."""
+        return self._version(key)
+
     def quality(self, key: SeriesKey) -> QualityReport:
         """What is wrong with a series, finding by finding."""
         from data.quality import assess
 
-        return assess(self.reader, key)
+        return self._qualities.get(self._version(key), lambda: assess(self.reader, key))
 
     def holdings(self) -> tuple[SeriesSummary, ...]:
         """What is on disk: a row a series."""

@@ -133,7 +133,9 @@ else:
         with pictures, guarded("the heat map"):
             st.subheader("Scores side by side", anchor=False)
             columns = [(m.short, m.letter, [c.report(m.letter).score for _, c in cards]) for m in sextant.modules]
-            theme.draw(charts_scores.heat_map([s for s, _ in cards], columns), key="heat", file_name=f"sextant-heat-{interval}",
+            content = tuple(sextant.content(sextant.key(s, interval, market)) for s, _ in cards)
+            heat = theme.kept(lambda: charts_scores.heat_map([s for s, _ in cards], columns), "heat", content)
+            theme.draw(heat, key="heat", file_name=f"sextant-heat-{interval}",
                        alt="Heat map of symbols by scores")
             st.caption(widgets.as_of_line(cards[0][1].provenance, max(c.as_of_ms for _, c in cards))
                        + " · scores describe the market; whether they predict is the score lab's question")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import streamlit as st
 
@@ -40,8 +42,9 @@ with guarded("the candles"):
             """The chart, with or without regimes behind the candles."""
             behind = None if sides is None else np.concatenate((np.zeros(max(0, len(shown) - len(sides))), sides))[-len(shown):]
             with chart:
-                theme.draw(charts_market.candle_chart(shown, lines, trending=behind, gaps=shown.gaps()), key=f"candles-{name}",
-                           file_name=f"{key.symbol}-{key.interval}", alt=f"Candles of {key.symbol}")
+                fig = theme.kept(lambda: charts_market.candle_chart(shown, lines, trending=behind, gaps=shown.gaps()),
+                                 "candles", name, sextant.content(key), len(shown), tuple(chosen))
+                theme.draw(fig, key=f"candles-{name}", file_name=f"{key.symbol}-{key.interval}", alt=f"Candles of {key.symbol}")
 
         reach = module_tabs.history_bars(key, min(len(shown), REGIME_BARS))
         known = sextant.known_timeline("B", key, reach) if shade else None
@@ -72,8 +75,10 @@ with guarded("the candles"):
             with fall:
                 st.markdown(f"What the score is made of (raw {report.raw:+.4f})" if report.raw is not None else "No score")
                 if report.raw is not None:
-                    theme.draw(charts_scores.waterfall(report, signed=report.letter in ("A", "B")), key=f"fall-{report.letter}",
-                               file_name=f"{key.symbol}-{report.slug}-parts", alt=f"Contributions to {report.name}")
+                    fall_figure = theme.kept(partial(charts_scores.waterfall, report, signed=report.letter in ("A", "B")), "fall",
+                                             report.letter, sextant.content(key))
+                    theme.draw(fall_figure, key=f"fall-{report.letter}", file_name=f"{key.symbol}-{report.slug}-parts",
+                               alt=f"Contributions to {report.name}")
                 else:
                     st.info(report.reason)
             widgets.parts_table(report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
@@ -14,6 +15,9 @@ from data import indicators
 from data.frames import Candles
 from data.market import DAY_MS, SeriesKey
 from pages.ui import charts_scores, theme
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 HISTORY_BARS = 300
 FITTED_DAYS = 60  # volatility models are fitted once a day, forests once a week: a longer look back would have to be waited for
@@ -72,8 +76,9 @@ def draw(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
 
 def _trend(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     line = sextant.timeline("A", key, HISTORY_BARS)
-    fig = charts_scores.history(
-        line.close_time, {"trend score": line.score, "slow": 0.5 + 0.5 * line.extra["slow"], "fast": 0.5 + 0.5 * line.extra["fast"]},
+    fig = _history(
+        sextant, key, line.close_time,
+        {"trend score": line.score, "slow": 0.5 + 0.5 * line.extra["slow"], "fast": 0.5 + 0.5 * line.extra["fast"]},
         colours=(theme.ACCENT, theme.WARNING, theme.NEUTRAL), bands=((0.6, 1.0, theme.UP), (0.0, 0.4, theme.DOWN)),
         levels=((0.5, "neutral"),), height=320)
     theme.draw(fig, key="tab-A", file_name=f"{key.symbol}-trend", alt=f"Trend score of {key.symbol} over {HISTORY_BARS} bars")
@@ -81,11 +86,11 @@ def _trend(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
 
 def _regime(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     line = sextant.timeline("B", key, history_bars(key))
-    fig = charts_scores.history(line.close_time, {"P(trend)": line.score, "P(turbulent)": line.tracks["switching"].value},
+    fig = _history(sextant, key, line.close_time, {"P(trend)": line.score, "P(turbulent)": line.tracks["switching"].value},
                                 colours=(theme.MODULE["B"], theme.NEUTRAL), bands=((0.6, 1.0, theme.MODULE["B"]),),
                                 levels=((0.6, "trend"), (0.4, "range")), height=260)
     theme.draw(fig, key="tab-B", file_name=f"{key.symbol}-regime", alt=f"Trend probability of {key.symbol}")
-    fig = charts_scores.history(line.close_time, {"GARCH forecast": line.tracks["garch"].value / 100,
+    fig = _history(sextant, key, line.close_time, {"GARCH forecast": line.tracks["garch"].value / 100,
                                                   "realised, 20 bars": line.tracks["hv"].value / np.sqrt(key.interval.bars_per_year)},
                                 colours=(theme.ACCENT, theme.NEUTRAL), span=None, height=200, percent=True)
     theme.draw(fig, key="tab-B-vol", file_name=f"{key.symbol}-volatility", alt=f"Volatility of {key.symbol}")
@@ -94,10 +99,10 @@ def _regime(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
 
 def _risk(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     line = sextant.timeline("G", key, HISTORY_BARS)
-    fig = charts_scores.history(line.close_time, {"risk": line.score}, colours=(theme.MODULE["G"],),
+    fig = _history(sextant, key, line.close_time, {"risk": line.score}, colours=(theme.MODULE["G"],),
                                 bands=((0.8, 1.0, theme.DOWN),), levels=((0.8, "high"),), height=220)
     theme.draw(fig, key="tab-G", file_name=f"{key.symbol}-risk", alt=f"Risk score of {key.symbol}")
-    fig = charts_scores.history(line.close_time, {"VaR 99 %, one day": line.tracks["var"].value,
+    fig = _history(sextant, key, line.close_time, {"VaR 99 %, one day": line.tracks["var"].value,
                                                   "expected shortfall": line.tracks["cvar"].value, "drawdown": line.tracks["mdd"].value},
                                 colours=(theme.DOWN, theme.WARNING, theme.NEUTRAL), span=None, height=240, percent=True)
     theme.draw(fig, key="tab-G-var", file_name=f"{key.symbol}-var", alt=f"Value at risk of {key.symbol}")
@@ -105,10 +110,16 @@ def _risk(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
 
 def _anomaly(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     line = sextant.timeline("J", key, history_bars(key))
-    fig = charts_scores.history(line.close_time, {"anomaly": line.score}, colours=(theme.MODULE["J"],),
+    fig = _history(sextant, key, line.close_time, {"anomaly": line.score}, colours=(theme.MODULE["J"],),
                                 bands=((0.6, 1.0, theme.DOWN), (0.3, 0.6, theme.WARNING)),
                                 levels=((0.6, "alert"), (0.3, "watch")), height=300)
     theme.draw(fig, key="tab-J", file_name=f"{key.symbol}-anomaly", alt=f"Anomaly score of {key.symbol}")
+
+
+def _history(sextant: Sextant, key: SeriesKey, close_time: np.ndarray, lines: Mapping[str, np.ndarray], **look: Any) -> go.Figure:
+    """A history figure, built once per content."""
+    return theme.kept(lambda: charts_scores.history(close_time, lines, **look), "history", tuple(lines), sextant.content(key),
+                      len(close_time))
 
 
 DRAWINGS: dict[str, Callable[[Sextant, SeriesKey, ModuleReport], None]] = {"A": _trend, "B": _regime, "G": _risk, "J": _anomaly}

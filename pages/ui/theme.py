@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from core.kept import Kept
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+FIGURES_KEPT = 96
 UP = "#0FA3A3"  # teal and vermilion: told apart by every kind of colour vision, and by lightness
 DOWN = "#E4572E"
 NEUTRAL = "#8A94A6"
@@ -72,6 +76,17 @@ def figure(height: int, **layout: object) -> go.Figure:
     import plotly.graph_objects as go
 
     return go.Figure(layout={"template": _template(tone().name), "height": height, "uirevision": "keep"} | layout)
+
+
+@st.cache_resource(show_spinner=False)
+def _figures() -> Kept[go.Figure]:
+    return Kept(FIGURES_KEPT)
+
+
+def kept(build: Callable[[], go.Figure], *depends_on: Hashable) -> go.Figure:
+    """A figure built once per content: Plotly's checks cost more than everything else a page does. `depends_on` must name all that the
+    figure shows; the theme and the time zone are added here."""
+    return _figures().get((tone().name, st.context.timezone, *depends_on), build)
 
 
 def draw(fig: go.Figure, *, key: str, file_name: str, alt: str) -> None:
