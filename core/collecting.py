@@ -103,6 +103,7 @@ class Collecting:
 
     def _run(self) -> None:
         try:
+            self._outside.aggregator().start_probe()
             self._history()
             if self._stop.is_set():
                 return

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PROBE_WAIT_S = 2.0
 POSITIONING_DAYS = 30  # older ratios are not served; what is stored stays
 MACRO_DAYS = 730
+WITH_OPTIONS = ("BTCUSDT", "ETHUSDT")
 
 
 class Outside:
@@ -102,13 +103,15 @@ class Outside:
 
     def observe(self, symbols: Sequence[str], *, cancelled: Callable[[], bool] | None = None,
                 progress: Callable[[Collected], None] | None = None) -> list[Collected]:
-        """Funding, open interest, ratios, basis and premium of the symbols' perpetuals, then on-chain and macro: what is not stored yet."""
+        """Funding, open interest, ratios, basis and premium of the symbols' perpetuals, on-chain and macro, options: what is not stored."""
         from data.observation_collector import MACRO, POSITIONING, collect_observations
+        from data.observations import Kind
 
         now, store = self._clock.now_ms(), self.observations()
+        options = (Kind.OPTION_MARK, Kind.OPTION_OPEN_INTEREST)  # no history to fetch later: what is not taken now is gone
         found = []
-        for kinds, days in ((POSITIONING, POSITIONING_DAYS), (MACRO, MACRO_DAYS)):
-            asked = symbols if kinds is POSITIONING else symbols[:1]
+        for kinds, days, asked in ((POSITIONING, POSITIONING_DAYS, symbols), (MACRO, MACRO_DAYS, symbols[:1]),
+                                   (options, 1, [s for s in symbols if s in WITH_OPTIONS])):
             found += collect_observations(store, self.aggregator(), asked, kinds, now - days * DAY_MS, now, clock=self._clock,
                                           cancelled=cancelled or (lambda: False), progress=progress)
         return found

@@ -196,7 +196,7 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
     for need in unique:
         if need.kind is not NeedKind.CANDLES:
             series[need] = Candles.empty(interval)
-            origin[need] = f"no source provides {need.kind} yet"
+            origin[need] = f"{need.kind} is not given to the modules yet"
             continue
         wanted = SeriesKey(symbol, need.interval or interval, need.market or market)
         if wanted.interval == interval:

@@ -104,5 +104,5 @@ def _floats(values: tuple, name: str) -> np.ndarray:
         try:
             return np.array(values, np.float64)  # the quick way: numpy reads a column of plain decimals at once
         except ValueError:
-            pass
+            return np.array([number(value, name) for value in values], np.float64)  # names the one that is not a number
     return np.array([number(value, name) for value in values], np.float64)

@@ -12,6 +12,7 @@ from analysis.module import Timeline
 from analysis.report import ModuleReport
 from core.sextant import Sextant
 from data import indicators
+from data.denoise import denoised
 from data.frames import Candles
 from data.market import DAY_MS, SeriesKey
 from pages.ui import charts_scores, theme
@@ -34,6 +35,7 @@ OVERLAYS: dict[str, Overlay] = {
     "EMA 12 / 26": lambda c: {"EMA 12": indicators.ema(c, window=12), "EMA 26": indicators.ema(c, window=26)},
     "EMA 50 / 200": lambda c: {"EMA 50": indicators.ema(c, window=50), "EMA 200": indicators.ema(c, window=200)},
     "Bollinger 20": _bollinger,
+    "Denoised": lambda c: {"denoised, causal": np.exp(denoised(np.log(c.close), c.segments))},
     "Trendline": lambda c: {"instantaneous trendline": indicators.trendline(c)},
     "KAMA": lambda c: {"KAMA 10": indicators.kama(c, window=10)},
 }

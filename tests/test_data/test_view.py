@@ -55,7 +55,7 @@ def test_the_history_is_exactly_what_was_declared_whatever_is_stored(exchange):
 def test_absent_inputs_are_empty_with_a_reason(exchange):
     view = view_of(exchange)
     assert len(view.candles(PERP)) == 0 and view.why_absent(PERP) == "no perp 1h candles of ETHUSDT are stored"
-    assert "no source provides funding" in view.why_absent(FUNDING)
+    assert "funding is not given to the modules yet" in view.why_absent(FUNDING)
 
 
 def test_asking_for_what_was_not_declared_is_an_error(exchange):
