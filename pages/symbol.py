@@ -26,13 +26,13 @@ with guarded("the candles"):
     scores_slot, chart_slot = st.container(), st.container()
 
     with chart_slot:
-        left, middle, right, last = st.columns([4, 6, 3, 3], vertical_alignment="bottom")
+        left, right, last = st.columns([4, 2, 2], vertical_alignment="bottom")
         bars = left.segmented_control("Candles", CANDLE_CHOICES, default=500, key="candles", bind="query-params", required=True,
                                       help="How many candles the chart shows.")
-        chosen = middle.pills("Overlays", list(module_tabs.OVERLAYS), default=["EMA 12 / 26", "Bollinger 20"], selection_mode="multi",
-                              key="overlays")
         shade = right.toggle("Regimes", value=True, help="Shades where the market trends: teal up, vermilion down, indigo without a side.")
         last.toggle("Follow", value=True, key="follow", help="Redraw when a candle closes. Off: your zoom stays as it is.")
+        chosen = st.pills("Overlays", list(module_tabs.OVERLAYS), default=["EMA 12 / 26", "Bollinger 20"], selection_mode="multi",
+                          key="overlays", label_visibility="collapsed")
         shown = candles.tail(int(bars or 500))
         overlays = [module_tabs.OVERLAYS[choice](candles) for choice in chosen]
         lines = {name: values[-len(shown):] for overlay in overlays for name, values in overlay.items()}
