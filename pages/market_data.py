@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,16 @@ from pages.ui.session import ask_owner, collector, focus, guarded, may_write, se
 sextant = workbench()
 here = focus()
 held = sextant.holdings()
+
+
+@st.cache_data(ttl=60, max_entries=4, show_spinner=False)
+def disk_used_mb(home: str) -> float:
+    """Size of the home folder; a walk over every file, so once a minute and not at every rerun. Files that vanish meanwhile count 0."""
+    total = 0
+    for path in Path(home).rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total / 2**20
 
 
 def worlds() -> None:
@@ -169,7 +180,7 @@ a.metric("World", str(status.world), help="Real and simulated data live in separ
 b.metric("Provenance", status.provenance)
 c.metric("Newest candle", age_text(status.age_ms) + " ago" if status.age_ms is not None else "none",
          help=iso(status.newest_close_ms) if status.newest_close_ms else None)
-used = sum(f.stat().st_size for f in sextant.settings.home.rglob("*") if f.is_file()) / 2**20
+used = disk_used_mb(str(sextant.settings.home))
 d.metric("Disk used", f"{used:,.0f} MB", help=f"Everything in the home folder; {len(held)} series of candles are stored. "
          f"{shutil.disk_usage(sextant.settings.home.parent).free // 2**20:,} MB are free.")
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from core import warm
 
@@ -27,5 +28,11 @@ def test_a_failed_child_is_only_logged(monkeypatch, failure):
     def refuse(*args, **kwargs):
         raise failure
 
+    told: list[str] = []
+    sink = logger.add(told.append, format="{message}")
     monkeypatch.setattr(warm.subprocess, "run", refuse)
-    warm.compile_in_a_child()
+    try:
+        warm.compile_in_a_child()
+    finally:
+        logger.remove(sink)
+    assert len(told) == 1 and "the plain ones go on" in told[0]
