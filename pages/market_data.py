@@ -133,7 +133,8 @@ def stored() -> None:
     if frame.empty:
         st.info("Nothing is stored yet.")
         return
-    st.dataframe(frame, hide_index=True, width="stretch", column_config={"Symbol": st.column_config.TextColumn(pinned=True)})
+    st.dataframe(frame, hide_index=True, width="stretch", placeholder="",
+                 column_config={"Symbol": st.column_config.TextColumn(pinned=True)})
     widgets.download(frame, "series")
 
 
@@ -191,9 +192,10 @@ with guarded("the sources"):
         st.warning(words, icon=":material/cloud_off:")
     if sextant.outside.allowed and sextant.world is not World.SIMULATED:
         sources_panel.collecting(collector())
-st.subheader("Back-fill", anchor=False)
-with guarded("the back-fill"):
-    sources_panel.backfill(sextant, here.key)
+if sextant.outside.allowed:
+    st.subheader("Back-fill", anchor=False)
+    with guarded("the back-fill"):
+        sources_panel.backfill(sextant, here.key)
 st.subheader("Import", anchor=False)
 with guarded("the import"):
     importing()

@@ -74,8 +74,6 @@ def beside_candles(sextant: Sextant) -> None:
 
 def backfill(sextant: Sextant, key: SeriesKey) -> None:
     """A form that starts a job, and the jobs with their progress."""
-    if not sextant.outside.allowed:
-        return
     if not may_write():
         ask_owner()
     else:
