@@ -230,7 +230,7 @@ def assemble(module: ScoreModule, view: MarketView, line: Timeline, *, label: st
     parts = parts_of(module.metrics, line.tracks, line.contributions)
     counted = [p.age_s for p in parts if p.age_s is not None and p.status in ("ok", "fallback")]
     missing = [f"{p.title}: {p.note or p.status}" for p in parts if p.status not in ("ok", "fallback")]
-    missing += [f"{need.describe()}: {view.why_absent(need)}" for need in module.needs if not len(view.series[need])]
+    missing += [f"{need.describe()}: {view.why_absent(need)}" for need in module.needs if not view.holds(need)]
     return ModuleReport(
         letter=module.letter, slug=module.slug, name=module.name, type=module.type, symbol=view.symbol, market=str(view.market),
         interval=str(view.interval), as_of_ms=view.as_of_ms, score=score, status="ok" if known else "insufficient", reason=why,

@@ -9,6 +9,8 @@ from analysis.report import Status
 from analysis.scaling import MINIMUM_BARS, SHARE_NEEDED, WINDOW_BARS
 from data.frames import Candles
 from data.indicators.restart import bars_known
+from data.observations import Observations
+from data.view import MarketView
 
 FLAT = "the price did not move in its window"
 
@@ -68,3 +70,36 @@ def at_rows(source: Track, rows: np.ndarray) -> Track:
     status = np.where(before, np.int8(Status.MISSING), source.status[held]).astype(np.int8)
     return Track(np.where(before, np.nan, source.value[held]), np.where(before, np.nan, source.k[held]), status,
                  source.age_s, source.step_s, source.note)
+
+
+def rows_known(observations: Observations, close_time: np.ndarray) -> np.ndarray:
+    """For each bar the newest row that was known when it closed (available_time <= close_time); -1 before the first."""
+    return np.searchsorted(observations.available_time, np.asarray(close_time, np.int64), side="right") - 1
+
+
+def known_track(view: MarketView, observations: Observations, close_time: np.ndarray, value: np.ndarray, k: np.ndarray, *, step_s: float,
+                note: str = "", status: np.ndarray | None = None) -> Track:
+    """The track of a metric computed on the rows of `observations`, as it stood at each bar's close.
+
+    Parameters
+    ----------
+    value, k : ndarray, shape (rows of observations,)
+        Raw metric and unit score after each row; NaN where unknown.
+    step_s : float
+        Normal seconds between two rows: `tau_bars` of the metric counts in them.
+    note : str
+        What a missing value means where there are rows.
+    status : ndarray of int8, shape (rows,), optional
+        Where the caller knows better than OK (k known), DEGENERATE (only the value known) and WARMUP (neither).
+    """
+    if not len(observations):
+        return Track.absent(len(close_time), observations.note or f"no {observations.kind} is known")
+    rows = rows_known(observations, close_time)
+    held = np.maximum(rows, 0)
+    if status is None:
+        status = np.where(np.isfinite(k), Status.OK, np.where(np.isfinite(value), Status.DEGENERATE, Status.WARMUP))
+    states = np.where(rows < 0, Status.MISSING, status[held]).astype(np.int8)
+    late_s = np.where(rows < 0, np.inf, (np.asarray(close_time, np.int64) - observations.available_time[held]) / 1000)
+    counts = states <= Status.FALLBACK
+    return Track(np.where(rows < 0, np.nan, value[held]), np.where(counts, k[held], np.nan), states, view.age_of(observations), step_s,
+                 "" if counts[-1] else note, np.maximum(late_s, 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from data.frames import Candles
 from data.market import DAY_MS, Interval, Market, SeriesKey, did_you_mean, parse_symbol
 from data.simulator.market import SimulatedExchange
 from data.storage.candles import CandleStore, SeriesSummary
-from data.view import CandleReader, Gap, MarketView, build_view
+from data.view import CandleReader, Gap, MarketView, ObservationReader, build_view
 
 if TYPE_CHECKING:
     from core.badge import Badge
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from data.quality import QualityReport
 
 SCORECARDS_KEPT = 512
+MOST_PEERS = 24  # where nothing of the watchlist is held
 TIMELINES_KEPT = 48  # a few hundred kB each
 
 
@@ -76,7 +78,8 @@ class Sextant:
     """The workbench. Built by core/wiring.py; safe to share between threads."""
 
     def __init__(self, *, settings: Settings, clock: Clock, store: CandleStore, simulator: SimulatedExchange,
-                 fits: FitCache, modules: tuple[ScoreModule, ...], world: World | None, outside: Outside, jobs: Jobs) -> None:
+                 stored: ObservationReader, simulated: ObservationReader, fits: FitCache, modules: tuple[ScoreModule, ...],
+                 world: World | None, outside: Outside, jobs: Jobs) -> None:
         self.settings = settings
         self.clock = clock
         self.modules = modules
@@ -85,6 +88,7 @@ class Sextant:
         self._world = world
         self._store = store
         self._simulator = simulator
+        self._stored, self._simulated = stored, simulated
         self._fits = fits
         self._configuration = tuple(repr(m.config) for m in modules)
         self._cards: Kept[Scorecard] = Kept(SCORECARDS_KEPT)
@@ -96,6 +100,17 @@ class Sextant:
     @property
     def reader(self) -> CandleReader:
         return self._simulator if self.world is World.SIMULATED else self._store
+
+    @property
+    def observations(self) -> ObservationReader:
+        """What is known beside candles in the shown world."""
+        return self._simulated if self.world is World.SIMULATED else self._stored
+
+    def peers(self, key: SeriesKey) -> tuple[str, ...]:
+        """The symbols that a symbol is compared with: those of the watchlist that have candles of its market and interval."""
+        held = {k.symbol for k in self.reader.keys() if k.market is key.market and k.interval is key.interval}
+        watched = [s for s in self.settings.watchlist if s in held]
+        return tuple(sorted(dict.fromkeys([*(watched or sorted(held)[:MOST_PEERS]), key.symbol])))
 
     @property
     def world(self) -> World:
@@ -221,7 +236,7 @@ class Sextant:
              more_bars: int = 0) -> MarketView:
         """What is known of a symbol at a moment. `more_bars` lengthens the histories, for charts of the past."""
         return build_view(self.reader, key.symbol, key.market, key.interval, needs_of(modules or self.modules), at_ms=at_ms,
-                          fits=self._fits, more_bars=more_bars)
+                          fits=self._fits, more_bars=more_bars, observations=self.observations, peers=self.peers(key))
 
     def scores(self, key: SeriesKey, *, at_ms: int | None = None) -> Scorecard:
         """All built modules for one symbol; without a time, right after its newest candle."""
@@ -232,8 +247,12 @@ class Sextant:
         return self._cards.peek(self._version(key))
 
     def _version(self, key: SeriesKey, *more: Any) -> tuple[Any, ...]:
-        """Everything a result depends on: the series' content, the world, the modules' configurations, and the question."""
-        return (key, self.world, self.reader.version(key), self._configuration, *(more or (None,)))
+        """Everything a result depends on: the content of the series and of its group, what is known beside candles, the world, the
+        modules' configurations, and the question."""
+        group = hashlib.blake2b("".join(self.reader.version(SeriesKey(s, key.interval, key.market)) for s in self.peers(key)).encode())
+        other = Market.PERP if key.market is Market.SPOT else Market.SPOT
+        beside = (self.reader.version(SeriesKey(key.symbol, key.interval, other)), self.observations.version(key.symbol))
+        return (key, self.world, self.reader.version(key), group.hexdigest()[:16], beside, self._configuration, *(more or (None,)))
 
     def module(self, word: str) -> ScoreModule:
         """A module by letter, slug or command word."""

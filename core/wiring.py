@@ -27,7 +27,9 @@ def build(settings: Settings | None = None, clock: Clock | None = None) -> Sexta
     from analysis.modules import MODULES
     from core.logbook import open_logbook
     from data.simulator.market import SimulatedExchange
+    from data.simulator.observed import SimulatedObservations
     from data.storage.candles import CandleStore
+    from data.storage.known_observations import StoredObservations
 
     open_logbook(settings.home / "logs")
     folder = settings.home / ("loopback" if settings.endpoint else "real")
@@ -38,9 +40,13 @@ def build(settings: Settings | None = None, clock: Clock | None = None) -> Sexta
         world = World(settings.world)
     else:
         world = World.REAL if store.keys() else None  # found out when somebody asks: the probe may take two seconds
-    return Sextant(settings=settings, clock=clock, store=store, simulator=SimulatedExchange(settings.simulator_seed, clock),
-                   fits=FitCache(settings.home / "cache" / "fits"), modules=MODULES, world=world,
-                   outside=Outside(settings, clock, store, folder), jobs=Jobs(settings.home, clock))
+    outside = Outside(settings, clock, store, folder)
+    simulator = SimulatedExchange(settings.simulator_seed, clock)
+    return Sextant(settings=settings, clock=clock, store=store, simulator=simulator,
+                   stored=StoredObservations(outside.observations(), folder),
+                   simulated=SimulatedObservations(settings.simulator_seed, simulator, clock),
+                   fits=FitCache(settings.home / "cache" / "fits"), modules=MODULES, world=world, outside=outside,
+                   jobs=Jobs(settings.home, clock))
 
 
 def home_is_writable(home: Path) -> str:

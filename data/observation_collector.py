@@ -11,11 +11,9 @@ import numpy as np
 from data.clock import Clock
 from data.errors import InputError, RateLimited, SourceError
 from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Market, parse_symbol
-from data.observations import Kind
+from data.observations import Kind, home_of
 from data.sources.aggregator import BinanceAggregator
 from data.sources.archive import Archive
-from data.sources.onchain import WHOLE_MARKET
-from data.sources.options_rest import base_of
 from data.storage.observations import ObservationKey, ObservationStore
 
 # How far apart rows normally are: within it of the newest stored row, there is nothing to ask.
@@ -50,21 +48,6 @@ class Collected:
     def words(self) -> str:
         where = f" from {' and '.join(self.sources)}" if self.sources else ""
         return f"{self.symbol} {self.kind}: {self.added:,} rows added{where}" + "".join(f"; {n}" for n in (*self.notes, self.failed) if n)
-
-
-def home_of(symbol: str, kind: Kind, market: Market = Market.PERP) -> tuple[str, str]:
-    """Under which symbol and market a kind is stored: what belongs to a coin under its name, what belongs to none under MARKET.
-
-    >>> home_of("BTCUSDT", Kind.FUNDING), home_of("BTCUSDT", Kind.ON_CHAIN), home_of("BTCUSDT", Kind.FEAR_GREED)
-    (('BTCUSDT', 'perp'), ('BTC', 'none'), ('MARKET', 'none'))
-    """
-    if kind in (Kind.STABLECOIN_SUPPLY, Kind.FEAR_GREED):
-        return WHOLE_MARKET, "none"
-    if kind is Kind.HASH_RATE:
-        return "BTC", "none"
-    if kind in (Kind.ON_CHAIN, Kind.OPTION_MARK, Kind.OPTION_OPEN_INTEREST):
-        return base_of(symbol), "none"
-    return symbol, str(market)
 
 
 def collect_observations(store: ObservationStore, aggregator: BinanceAggregator, symbols: Sequence[str], kinds: Sequence[Kind],

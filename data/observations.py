@@ -17,8 +17,10 @@ from data.errors import ContractBroken
 
 
 class Kind(StrEnum):
-    """What a row describes. The columns of each kind stand in `COLUMNS_OF`, with their units."""
+    """What can be known of a market: what sources provide and modules need. All but candles are observations, whose columns stand in
+    `COLUMNS_OF` with their units; candles have a type of their own (data/frames.py)."""
 
+    CANDLES = "candles"
     FUNDING = "funding"
     FUNDING_PREDICTED = "predicted funding"
     OPEN_INTEREST = "open interest"
@@ -42,6 +44,11 @@ class Kind(StrEnum):
     STABLECOIN_SUPPLY = "stablecoin supply"
     FEAR_GREED = "fear and greed"
     HASH_RATE = "hash rate"
+    BOOK_DEPTH = "book depth"
+    CONTINUOUS = "continuous contract"
+    AVERAGE_PRICE = "average price"
+    MINUTE_FLOW = "order flow by the minute"
+    SECOND_FLOW = "order flow by the second"
 
 
 # Prices in quote currency, quantities in base currency, rates and shares as fractions, `side` +1 buy or -1 sell (of the taker).
@@ -69,7 +76,42 @@ COLUMNS_OF: Mapping[Kind, tuple[str, ...]] = {
     Kind.STABLECOIN_SUPPLY: ("supply_usd",),
     Kind.FEAR_GREED: ("value",),
     Kind.HASH_RATE: ("value",),
+    Kind.BOOK_DEPTH: ("percentage", "depth", "notional"),
+    Kind.CONTINUOUS: ("open", "high", "low", "close"),
+    Kind.AVERAGE_PRICE: ("price", "minutes"),
+    # Condensed from books and trades as they stream by; what each column means stands in data/streams/flow_samples.py.
+    Kind.MINUTE_FLOW: ("mid",),
+    Kind.SECOND_FLOW: ("mid",),
 }
+WHOLE_MARKET = "MARKET"  # the symbol of series that belong to no coin
+_OF_THE_MARKET = (Kind.STABLECOIN_SUPPLY, Kind.FEAR_GREED)
+_OF_THE_COIN = (Kind.ON_CHAIN, Kind.OPTION_MARK, Kind.OPTION_OPEN_INTEREST)
+
+
+def coin_of(symbol: str) -> str:
+    """
+    >>> coin_of("BTCUSDT"), coin_of("BTC")
+    ('BTC', 'BTC')
+    """
+    for quote in ("USDT", "USDC", "USD"):
+        if symbol.endswith(quote) and len(symbol) > len(quote):
+            return symbol[: -len(quote)]
+    return symbol
+
+
+def home_of(symbol: str, kind: Kind, market: str = "perp") -> tuple[str, str]:
+    """Under which symbol and market a kind is kept: what belongs to a coin under its name, what belongs to none under MARKET.
+
+    >>> home_of("BTCUSDT", Kind.FUNDING), home_of("BTCUSDT", Kind.ON_CHAIN), home_of("BTCUSDT", Kind.FEAR_GREED)
+    (('BTCUSDT', 'perp'), ('BTC', 'none'), ('MARKET', 'none'))
+    """
+    if kind in _OF_THE_MARKET:
+        return WHOLE_MARKET, "none"
+    if kind is Kind.HASH_RATE:
+        return "BTC", "none"
+    if kind in _OF_THE_COIN:
+        return coin_of(symbol), "none"
+    return symbol, str(market)
 
 
 @dataclass(frozen=True)

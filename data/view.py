@@ -6,49 +6,43 @@ pages, backtests and tests build the same view with `build_view`, so nothing tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from data.clock import iso
 from data.errors import NoData, UndeclaredNeed
 from data.frames import Candles, aggregate
-from data.market import DAY_MS, Interval, Market, SeriesKey
-
-
-class NeedKind(StrEnum):
-    """What can be asked for. Sources state which of these they provide."""
-
-    CANDLES = "candles"
-    FUNDING = "funding"
-    OPEN_INTEREST = "open interest"
-    PREMIUM_INDEX = "premium index"
-    OPTION_IV = "option implied volatility"
+from data.market import DAY_MS, Interval, Market, SeriesKey, worst_provenance
+from data.observations import Kind, Observations
 
 
 @dataclass(frozen=True)
 class Need:
-    """One input a module declares.
+    """One input a module declares; sources state in the same vocabulary what they provide.
 
-    `market` and `interval` of None mean those of the view. `bars` is the history a view holds of it, exactly: the module
-    sees no more, so its answer cannot depend on how much happens to be stored. `optional` inputs may be absent; the module
-    then names them as missing and lowers its coverage.
+    Candles are asked for by `bars`, observations by `days`: exactly that much history is in the view, so a module's answer cannot
+    depend on how much happens to be stored. `market` and `interval` of None mean those of the view (observations: the perpetual,
+    where a kind exists for both markets). `peers` asks for the candles of every symbol of the view's group on one grid, the view's
+    own among them. `optional` inputs may be absent; the module then names them as missing and lowers its coverage.
     """
 
-    kind: NeedKind
-    bars: int
+    kind: Kind
+    bars: int = 0
+    days: float = 0.0
     market: Market | None = None
     interval: Interval | None = None
     optional: bool = False
+    peers: bool = False
 
     def describe(self) -> str:
         words = [w for w in (self.market, self.interval, self.kind) if w]
-        return " ".join(str(w) for w in words)
+        return " ".join(str(w) for w in words) + (" of the other symbols" if self.peers else "")
 
 
+Held = TypeVar("Held")
 NOT_KNOWN = "not yet known"
 CONFIRMED = "confirmed exchange gap"
 
@@ -85,6 +79,18 @@ class CandleReader(Protocol):
 
     def version(self, key: SeriesKey) -> str:
         """Changes exactly when the series' content changes; part of every cache key."""
+        ...
+
+
+class ObservationReader(Protocol):
+    """Where observations are read from: the Parquet store, or the simulated exchange."""
+
+    def known(self, symbol: str, kind: Kind, market: Market, start_ms: int, at_ms: int) -> Observations:
+        """Rows with start <= available_time < at of one venue; empty, with `note` saying why, when there are none."""
+        ...
+
+    def version(self, symbol: str) -> str:
+        """Changes when anything that can be known of a symbol beside its candles changes; part of cache keys."""
         ...
 
 
@@ -126,13 +132,42 @@ class MarketView:
     origin: Mapping[Need, str]
     account: AccountSnapshot | None = None
     fits: object = field(default=None, compare=False)  # a FitCache of analysis, shared between views
+    observed: Mapping[Need, Observations] = field(default_factory=dict)
+    group: Mapping[Need, Mapping[str, Candles]] = field(default_factory=dict)
 
     def candles(self, need: Need) -> Candles:
         """The declared candles, at most `need.bars` of them; empty when absent (then `why_absent` has the reason)."""
-        if need not in self.series:
-            declared = ", ".join(n.describe() for n in self.series) or "nothing"
+        return self._declared(self.series, need)
+
+    def observations(self, need: Need) -> Observations:
+        """The declared observations, by available_time; empty when absent (then `why_absent` has the reason)."""
+        return self._declared(self.observed, need)
+
+    def peers(self, need: Need) -> Mapping[str, Candles]:
+        """The declared candles of every symbol of the group, by name; the view's own is among them."""
+        return self._declared(self.group, need)
+
+    def _declared(self, held: Mapping[Need, Held], need: Need) -> Held:
+        if need not in held:
+            everything = (*self.series, *self.observed, *self.group)
+            declared = ", ".join(n.describe() for n in everything) or "nothing"
             raise UndeclaredNeed(f"the view of {self.symbol} holds {declared}; {need.describe()} was not declared in `needs`")
-        return self.series[need]
+        return held[need]
+
+    def holds(self, need: Need) -> bool:
+        """Whether any row of a need is there."""
+        if need.peers:
+            return len(self.group.get(need, {})) > 1
+        return len(self.series.get(need) or self.observed.get(need) or ()) > 0
+
+    def without(self, need: Need, why: str) -> MarketView:
+        """The same view, one input taken away: what tests of absence ask."""
+        origin = {**self.origin, need: why}
+        if need.peers:
+            return replace(self, origin=origin, group={**self.group, need: {}})
+        if need in self.observed:
+            return replace(self, origin=origin, observed={**self.observed, need: Observations.empty(need.kind, note=why)})
+        return replace(self, origin=origin, series={**self.series, need: Candles.empty(self.series[need].interval)})
 
     def why_absent(self, need: Need) -> str:
         return self.origin.get(need, "not declared")
@@ -146,21 +181,28 @@ class MarketView:
             return float("inf")
         return max(0.0, (self.at_ms - 1 - int(candles.close_time[-1])) / 1000)
 
+    def age_of(self, observations: Observations) -> float:
+        """Seconds between when the newest row became known and the moment of the question; infinite when there is none."""
+        if len(observations) == 0:
+            return float("inf")
+        return max(0.0, (self.at_ms - 1 - int(observations.available_time[-1])) / 1000)
+
     @property
     def provenance(self) -> str:
-        from data.market import worst_provenance
-
+        """The worst of the candles': what the view as a whole is called. Observations carry their own."""
         found = [c.provenance for c in self.series.values() if len(c)]
         return worst_provenance(found) if found else "NONE"
 
 
 def build_view(reader: CandleReader, symbol: str, market: Market, interval: Interval, needs: Iterable[Need], *,
-               at_ms: int | None = None, account: AccountSnapshot | None = None, fits: object = None, more_bars: int = 0) -> MarketView:
+               at_ms: int | None = None, account: AccountSnapshot | None = None, fits: object = None, more_bars: int = 0,
+               observations: ObservationReader | None = None, peers: Sequence[str] = ()) -> MarketView:
     """The view of one symbol at `at_ms`; without it, right after the newest stored bar (decisions.md 2).
 
     A longer interval is aggregated from the view's own where that covers the declared window, else read as stored; `origin`
     says which (decisions.md 7). `more_bars` of the view's own interval lengthen every history, for charts of the past: then
-    each row of a timeline has the history behind it that its own view would have had.
+    each row of a timeline has the history behind it that its own view would have had. `peers` names the group that needs with
+    `peers` read; symbols without candles in the window are left out.
 
     Raises
     ------
@@ -177,6 +219,8 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
     moment = last_close + 1
 
     series: dict[Need, Candles] = {}
+    observed: dict[Need, Observations] = {}
+    group: dict[Need, dict[str, Candles]] = {}
     origin: dict[Need, str] = {}
     reads: dict[tuple[SeriesKey, int], Candles] = {}
 
@@ -194,22 +238,40 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
         raise NoData(f"{key} has no stored candle before {iso(moment)}; ask for a later time or import older candles")
     as_of = int(own.close_time[-1])
     for need in unique:
-        if need.kind is not NeedKind.CANDLES:
-            series[need] = Candles.empty(interval)
-            origin[need] = f"{need.kind} is not given to the modules yet"
+        if need.kind is not Kind.CANDLES:
+            found, origin[need] = _known(observations, symbol, need, moment, more_bars * interval.ms)
+            observed[need] = found
             continue
         wanted = SeriesKey(symbol, need.interval or interval, need.market or market)
+        if need.peers:
+            held = {name: window(SeriesKey(name, wanted.interval, wanted.market), wide[need]) for name in sorted({*peers, symbol})}
+            group[need] = {name: candles for name, candles in held.items() if len(candles)}
+            origin[need] = f"{len(group[need])} symbols" if len(group[need]) > 1 else "no candles of other symbols are stored"
+            continue
         if wanted.interval == interval:
-            found, how = window(wanted, longest if _own(need, key) else wide[need]).tail(wide[need]), "stored"
+            candles, how = window(wanted, longest if _own(need, key) else wide[need]).tail(wide[need]), "stored"
         else:
-            found, how = _longer(window, wanted, interval, wide[need])
-        series[need] = found
-        origin[need] = how if len(found) else f"no {wanted.market} {wanted.interval} candles of {symbol} are stored"
-    return MarketView(symbol, market, interval, moment, as_of, series, origin, account, fits)
+            candles, how = _longer(window, wanted, interval, wide[need])
+        series[need] = candles
+        origin[need] = how if len(candles) else f"no {wanted.market} {wanted.interval} candles of {symbol} are stored"
+    return MarketView(symbol, market, interval, moment, as_of, series, origin, account, fits, observed, group)
+
+
+def _known(reader: ObservationReader | None, symbol: str, need: Need, at_ms: int, more_ms: int) -> tuple[Observations, str]:
+    """What was known of a kind in the declared days before the moment, and where it is from (or why there is nothing)."""
+    if reader is None:
+        why = f"no {need.kind} of {symbol} is stored"
+        return Observations.empty(need.kind, note=why), why
+    start = at_ms - int(need.days * DAY_MS) - more_ms
+    found = reader.known(symbol, need.kind, need.market or Market.PERP, start, at_ms)
+    if len(found):
+        return found, found.provenance
+    why = found.note or f"no {need.kind} of {symbol} became known in the {need.days:g} days before"
+    return replace(found, note=why), why
 
 
 def _own(need: Need, key: SeriesKey) -> bool:
-    return need.kind is NeedKind.CANDLES and need.interval in (None, key.interval) and need.market in (None, key.market)
+    return need.kind is Kind.CANDLES and not need.peers and need.interval in (None, key.interval) and need.market in (None, key.market)
 
 
 def _longer(window, wanted: SeriesKey, interval: Interval, bars: int) -> tuple[Candles, str]:

@@ -30,7 +30,8 @@ from analysis.report import Intensity, ModuleReport, Status
 from analysis.scaling import surprisal
 from data.frames import Candles
 from data.market import DAY_MS, Interval
-from data.view import MarketView, Need, NeedKind
+from data.observations import Kind
+from data.view import MarketView, Need
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ class RegimeAnomaly(ScoreModule):
 
     def __init__(self, config: RegimeAnomalyConfig | None = None) -> None:
         self.config = config or RegimeAnomalyConfig()
-        self._own = Need(NeedKind.CANDLES, self.config.history_bars)
-        self._absent = (Need(NeedKind.OPEN_INTEREST, TAIL_BARS, optional=True), Need(NeedKind.FUNDING, TAIL_BARS, optional=True))
+        self._own = Need(Kind.CANDLES, self.config.history_bars)
+        self._absent = (Need(Kind.OPEN_INTEREST, days=60, optional=True), Need(Kind.FUNDING, days=120, optional=True))
 
     @property
     def needs(self) -> tuple[Need, ...]:

@@ -21,7 +21,8 @@ from data.frames import Candles
 from data.indicators.ranges import natr
 from data.indicators.volatility import ewma_volatility
 from data.market import DAY_MS, Interval
-from data.view import AccountSnapshot, MarketView, Need, NeedKind
+from data.observations import Kind
+from data.view import AccountSnapshot, MarketView, Need
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,8 @@ class RiskExposure(ScoreModule):
 
     def __init__(self, config: RiskExposureConfig | None = None) -> None:
         self.config = config or RiskExposureConfig()
-        self._own = Need(NeedKind.CANDLES, self.config.own_bars)
-        self._daily = Need(NeedKind.CANDLES, self.config.daily_bars, interval=Interval.D1)
+        self._own = Need(Kind.CANDLES, self.config.own_bars)
+        self._daily = Need(Kind.CANDLES, self.config.daily_bars, interval=Interval.D1)
 
     @property
     def needs(self) -> tuple[Need, ...]:

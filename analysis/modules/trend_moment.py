@@ -36,7 +36,8 @@ from data.indicators import (
 )
 from data.indicators.restart import quotient, shifted, unchanged, warmed
 from data.market import Market
-from data.view import MarketView, Need, NeedKind
+from data.observations import Kind
+from data.view import MarketView, Need
 
 P, R = Causality.PREFIX, Causality.RECURSIVE
 SCALE = MINIMUM_BARS - 1  # what Z0 adds to a warm-up: 100 values of the metric, the first among them
@@ -154,7 +155,7 @@ class TrendMomentum(ScoreModule):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        return tuple(Need(NeedKind.CANDLES, self.config.history_bars, market=market, optional=True) for market in Market)
+        return tuple(Need(Kind.CANDLES, self.config.history_bars, market=market, optional=True) for market in Market)
 
     def timeline(self, view: MarketView, bars: int = 1) -> Timeline:
         """The newest rows; `extra` holds slow, fast, agreement, confidence, percentile, label (band 0..4), spot and perp S."""

@@ -16,7 +16,7 @@ from analysis.module import COVERAGE_NEEDED, Causality, Metric, ScoreModule, Tim
 from analysis.modules.trend_moment import TrendMomentum
 from analysis.report import ModuleReport, Regime, Score, Status
 from analysis.scaling import af, pr
-from analysis.tracks import track
+from analysis.tracks import known_track, track
 from data.frames import Candles
 from data.indicators import (
     adx,
@@ -34,7 +34,8 @@ from data.indicators import (
 )
 from data.indicators.demark import EXHAUSTED
 from data.market import DAY_MS
-from data.view import MarketView, Need, NeedKind
+from data.observations import Kind
+from data.view import MarketView, Need
 
 P, R, F = Causality.PREFIX, Causality.RECURSIVE, Causality.FITTED
 RANKED = 99  # what PR adds to a warm-up: 100 values of the metric, the first among them
@@ -88,6 +89,8 @@ class VolatilityConfig:
     turbulent_from: float = 0.80
     sided_from: float = 0.10
     horizon_bars: int = 24
+    premium_days: float = 30.0
+    option_days: float = 2.0
 
 
 def regime_states(p_trend: np.ndarray, *, enter: float, leave: float, memory_bars: int) -> np.ndarray:
@@ -138,12 +141,12 @@ class VolatilityRegime(ScoreModule):
 
     @property
     def own(self) -> Need:
-        return Need(NeedKind.CANDLES, self.config.history_bars)
+        return Need(Kind.CANDLES, self.config.history_bars)
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        premium = Need(NeedKind.PREMIUM_INDEX, self.config.memory_bars, optional=True)
-        implied = Need(NeedKind.OPTION_IV, self.config.memory_bars, optional=True)
+        premium = Need(Kind.PREMIUM_INDEX, days=self.config.premium_days, optional=True)
+        implied = Need(Kind.OPTION_MARK, days=self.config.option_days, optional=True)
         return (self.own, premium, implied, *self.trend.needs)
 
     def timeline(self, view: MarketView, bars: int = 1) -> Timeline:
@@ -234,19 +237,12 @@ class VolatilityRegime(ScoreModule):
     def _beside_candles(self, view: MarketView, candles: Candles, bars: int) -> dict[str, Track]:
         """Variance risk premium and premium index: from their own sources where there are any, else absent with the reason."""
         premium, implied = self.needs[1], self.needs[2]
-        out = {}
-        for key, need in (("premium", premium), ("vrp", implied)):
-            source = view.candles(need)
-            if not len(source):
-                out[key] = Track.absent(bars, view.why_absent(need))
-                continue
-            row = np.searchsorted(source.close_time, candles.close_time[len(candles) - bars :], side="right") - 1
-            value = np.where(row >= 0, source.close[np.maximum(row, 0)], np.nan)
-            if key == "vrp":
-                value = value**2 - realised_month(candles)[len(candles) - bars :] ** 2
-            status = np.where(np.isfinite(value), Status.OK, Status.MISSING).astype(np.int8)
-            out[key] = Track(value, np.full(bars, np.nan), status, view.age_s(source), source.interval.ms / 1000,
-                             "" if np.isfinite(value[-1]) else "30 days of candles or an implied volatility are missing")
+        closed = candles.close_time[len(candles) - bars :]
+        index = view.observations(premium)
+        nothing = np.full(len(index), np.nan)
+        shown_only = np.full(len(index), Status.OK, np.int8)
+        out = {"premium": known_track(view, index, closed, index["close"], nothing, step_s=3600.0, status=shown_only)}
+        out["vrp"] = Track.absent(bars, view.why_absent(implied))
         return out
 
     def _shown(self, candles: Candles, garch: Volatility, switching: Switching,

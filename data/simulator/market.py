@@ -91,7 +91,7 @@ class SimulatedExchange:
         self._lock = threading.Lock()
 
     def keys(self) -> tuple[SeriesKey, ...]:
-        return tuple(sorted(SeriesKey(s, i) for s in SYMBOLS for i in INTERVALS))
+        return tuple(sorted(SeriesKey(s, i, m) for s in SYMBOLS for i in INTERVALS for m in Market))
 
     def last_close_ms(self, key: SeriesKey) -> int | None:
         if not self._serves(key):
@@ -106,6 +106,8 @@ class SimulatedExchange:
     def read(self, key: SeriesKey, start_ms: int | None = None, end_ms: int | None = None) -> Candles:
         if not self._serves(key):
             return Candles.empty(key.interval)
+        if key.market is Market.PERP:
+            return self._perpetual(key, start_ms, end_ms)
         now = self._clock.now_ms()
         if key.interval.ms < HOUR_MS:
             oldest = now // DAY_MS * DAY_MS - FINE_DAYS * DAY_MS
@@ -121,6 +123,19 @@ class SimulatedExchange:
                 hours = hours.between(None, key.interval.floor(end_ms) + key.interval.ms)
             found = hours if key.interval is Interval.H1 else aggregate(hours, key.interval)
         return found.closed_before(now).between(start_ms, end_ms)
+
+    def _perpetual(self, key: SeriesKey, start_ms: int | None, end_ms: int | None) -> Candles:
+        """The perpetual beside spot, from whole hours: longer bars are summed, since the basis changes by the hour."""
+        from data.simulator.perpetual import perpetual_beside  # it needs this file's constants
+
+        item = _listing(key.symbol)
+        if key.interval.ms <= HOUR_MS:
+            spot = self.read(SeriesKey(key.symbol, key.interval), start_ms, end_ms)
+            return perpetual_beside(spot, self._seed, SYMBOLS.index(key.symbol), item.tick, item.step)
+        start = None if start_ms is None else key.interval.floor(start_ms)
+        end = None if end_ms is None else key.interval.floor(end_ms) + key.interval.ms
+        hours = self._perpetual(SeriesKey(key.symbol, Interval.H1, Market.PERP), start, end)
+        return aggregate(hours, key.interval).closed_before(self._clock.now_ms()).between(start_ms, end_ms)
 
     def gaps(self, key: SeriesKey) -> list[Gap]:
         candles = self.read(key)
@@ -143,7 +158,7 @@ class SimulatedExchange:
 
     @staticmethod
     def _serves(key: SeriesKey) -> bool:
-        return key.symbol in SYMBOLS and key.interval in INTERVALS and key.market is Market.SPOT
+        return key.symbol in SYMBOLS and key.interval in INTERVALS
 
     def _series(self, symbol: str) -> _Planted:
         needed = (self._clock.now_ms() - EPOCH_MS) // HOUR_MS

@@ -15,15 +15,13 @@ import numpy as np
 
 from data.clock import Clock
 from data.errors import UnknownSymbol
-from data.frames import PRICE_COLUMNS, Candles, aggregate, concat
+from data.frames import Candles, aggregate, concat
 from data.market import DAY_MS, HOUR_MS, Interval, Market, SeriesKey, did_you_mean
-from data.simulator.derivatives import hourly_basis
 from data.simulator.market import LISTINGS, SYMBOLS, Listing, SimulatedExchange
+from data.simulator.perpetual import perpetual_beside
 
 SECOND_WORLD = 7_919  # added to the seed
 SYNTHETIC = tuple(f"SIMA{number:02d}USDT" for number in range(1, len(SYMBOLS) + 1))
-PERP_VOLUME = 3.0
-PERP_COUNT = 2.0
 REMEMBERED_DAYS = 400
 EMPTY = Candles.empty(Interval.M1)
 
@@ -130,17 +128,5 @@ class Tape:
         return found
 
     def _perp(self, symbol: str, spot: Candles) -> Candles:
-        """The perpetual's candles beside those of spot. Rounding is monotone, so extremes of minutes stay those of the hour."""
         item = self.listing(symbol)
-        factor = 1.0 + hourly_basis(self.seed, self.number(symbol), spot.open_time)
-        decimals = max(0, round(-np.log10(item.tick)))
-        volumes = max(0, round(-np.log10(item.step)))
-        columns = spot.columns()
-        for name in PRICE_COLUMNS:
-            columns[name] = np.maximum(item.tick, np.round(np.rint(columns[name] * factor / item.tick) * item.tick, decimals))
-        for name in ("volume", "taker_buy_volume"):
-            columns[name] = np.round(columns[name] * PERP_VOLUME, volumes)
-        for name in ("quote_volume", "taker_buy_quote_volume"):
-            columns[name] = np.round(columns[name] * PERP_VOLUME * factor, 4)
-        columns["count"] = columns["count"] * PERP_COUNT
-        return Candles.from_columns(spot.interval, columns, provenance=spot.provenance, halts=spot.halts)
+        return perpetual_beside(spot, self.seed, self.number(symbol), item.tick, item.step)

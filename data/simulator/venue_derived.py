@@ -7,7 +7,7 @@ import numpy as np
 from data.market import HOUR_MS, MINUTE_MS, Interval, Market
 from data.simulator import derivatives as derived
 from data.simulator.market import LISTINGS
-from data.simulator.tape import PERP_VOLUME
+from data.simulator.perpetual import VOLUME as PERP_VOLUME
 from data.simulator.venue_market import Row, VenueMarket, bar_end
 
 PERP, SPOT = Market.PERP, Market.SPOT

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from data.errors import NotOffered
 from data.market import HOUR_MS, Market
-from data.observations import Kind, Observations
+from data.observations import Kind, Observations, coin_of
 from data.sources.base import Source, cut, one_series
 from data.sources.fields import time_ms
-from data.sources.options_rest import base_of
 from data.sources.parse_futures import funding_rows, hours_before
 from data.sources.parse_okx import (
     PROVENANCE,
@@ -38,7 +37,7 @@ class Okx(Source):
         return time_ms(rows[0].get("ts"), "ts") if rows and isinstance(rows[0], dict) else None
 
     def observations(self, kind: Kind, symbol: str, start_ms: int, end_ms: int, market: Market) -> Observations:
-        base = base_of(symbol)
+        base = coin_of(symbol)
         if base == symbol or not symbol.endswith("USDT"):
             raise NotOffered(f"{self.name} stands in for contracts against USDT only, not {symbol[:24]}", host=self.channel.host)
         swap = f"{base}-USDT-SWAP"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from data.clock import iso
 from data.errors import NotOffered
 from data.market import DAY_MS, Market
-from data.observations import Kind, Observations
+from data.observations import Kind, Observations, coin_of
 from data.sources.base import Source, cut
 from data.sources.fields import joined
-from data.sources.options_rest import base_of
 from data.sources.parse_onchain import (
     COIN_METRICS,
     blockchain_chart_of,
@@ -20,7 +19,6 @@ from data.sources.parse_onchain import (
 )
 
 _PAGE_DAYS = 5_000  # of the 10,000 rows a Coin Metrics page holds
-WHOLE_MARKET = "MARKET"  # the symbol of series that belong to no coin
 
 
 class CoinMetrics(Source):
@@ -43,7 +41,7 @@ class CoinMetrics(Source):
         return None
 
     def observations(self, kind: Kind, symbol: str, start_ms: int, end_ms: int, market: Market) -> Observations:
-        asset = base_of(symbol).lower()
+        asset = coin_of(symbol).lower()
         metrics = self._offered(asset)
         if not metrics:
             raise NotOffered(f"{self.name} gives no metrics of {asset.upper()} without a key", host=self.channel.host)

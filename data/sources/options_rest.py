@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from data.errors import BadPayload
 from data.market import Market, Provenance
-from data.observations import Kind, Observations
+from data.observations import Kind, Observations, coin_of
 from data.sources.base import Source
 from data.sources.fields import joined, number, rows_of, server_time_of
 from data.sources.parse_options import expirations_of, option_marks_of, option_open_interest_of
@@ -25,7 +25,7 @@ class OptionsRest(Source):
         return server_time_of(self.client.options_time())
 
     def observations(self, kind: Kind, symbol: str, start_ms: int, end_ms: int, market: Market) -> Observations:
-        base = base_of(symbol)
+        base = coin_of(symbol)
         asked = self._clock.now_ms()
         if kind is Kind.OPTION_MARK:
             return option_marks_of(self.client.options_mark_price(_weight=5), base, now_ms=asked, provenance=self.provenance)
@@ -43,14 +43,3 @@ class OptionsRest(Source):
         """The underlying's index price, quote currency."""
         rows = rows_of(self.client.options_index_price(underlying=symbol), "index prices")
         return number(rows[0].get("indexPrice"), "indexPrice")
-
-
-def base_of(symbol: str) -> str:
-    """
-    >>> base_of("BTCUSDT"), base_of("BTC")
-    ('BTC', 'BTC')
-    """
-    for quote in ("USDT", "USDC", "USD"):
-        if symbol.endswith(quote) and len(symbol) > len(quote):
-            return symbol[: -len(quote)]
-    return symbol

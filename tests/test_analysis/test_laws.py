@@ -34,6 +34,16 @@ def view(exchange):
     return build_view(exchange, "ETHUSDT", Market.SPOT, Interval.H1, needs_of(MODULES), fits=FITS)
 
 
+def shortened(view, bars):
+    """Every input cut to its newest `bars` rows."""
+    def tail(candles):
+        return candles.tail(bars) if bars else Candles.empty(candles.interval)
+
+    return replace(view, series={n: tail(c) for n, c in view.series.items()},
+                   observed={n: o.take(slice(max(0, len(o) - bars), len(o))) for n, o in view.observed.items()},
+                   group={n: {s: tail(c) for s, c in held.items()} for n, held in view.group.items()}, fits=FitCache())
+
+
 each_module = pytest.mark.parametrize("module", MODULES, ids=lambda m: m.letter)
 
 
@@ -87,7 +97,7 @@ def test_the_newest_row_of_a_timeline_is_the_score(module, view):
 @each_module
 @pytest.mark.parametrize("bars", [0, 1, 2, 30, 150])
 def test_short_history_is_a_full_report_with_its_reason(module, view, bars):
-    short = replace(view, series={n: c.tail(bars) if bars else Candles.empty(c.interval) for n, c in view.series.items()}, fits=FitCache())
+    short = shortened(view, bars)
     report = module.score(short)
     assert report.score is None and report.status == "insufficient" and report.reason
     assert len(report.parts) == len(module.metrics) and report.value.value is None
@@ -98,8 +108,7 @@ def test_short_history_is_a_full_report_with_its_reason(module, view, bars):
 @each_module
 def test_dropping_one_input_is_named_and_never_half(module, view):
     for need in module.needs:
-        lacking = replace(view, series=view.series | {need: Candles.empty(view.series[need].interval)},
-                          origin=view.origin | {need: "taken away by a test"}, fits=FITS)
+        lacking = replace(view.without(need, "taken away by a test"), fits=FITS)
         report = module.score(lacking)
         assert report.missing, f"{module.letter} without {need.describe()} names nothing"
         assert report.score != 0.5 or report.coverage > 0.65

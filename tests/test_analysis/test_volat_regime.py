@@ -91,7 +91,7 @@ def test_absent_sources_are_named_and_cost_nothing(candles):
     report = report_of(candles)
     assert report.coverage == 1.0
     for key in ("vrp", "premium"):
-        assert report.part(key).status == "missing" and "not given to the modules yet" in report.part(key).note
+        assert report.part(key).status == "missing" and "of XYZUSDT is stored" in report.part(key).note
         assert any(report.part(key).title in words for words in report.missing)
 
 

@@ -98,7 +98,17 @@ def test_another_seed_is_another_world(exchange):
 
 def test_what_it_does_not_list_is_empty(exchange):
     assert len(exchange.read(SeriesKey("NOSUCH", Interval.H1))) == 0
-    assert exchange.last_close_ms(SeriesKey("BTCUSDT", Interval.H1, Market.PERP)) is None
+    assert exchange.last_close_ms(SeriesKey("BTCUSDT", Interval.M3, Market.PERP)) is None
+
+
+@pytest.mark.parametrize("interval", [Interval.M5, Interval.H1, Interval.H4, Interval.D1])
+def test_the_perpetual_stands_beside_spot_and_its_bars_add_up(exchange, interval):
+    end = NOW // DAY_MS * DAY_MS
+    spot, perp = (exchange.read(SeriesKey("ETHUSDT", interval, m), end - 5 * DAY_MS, end) for m in Market)
+    assert np.array_equal(spot.open_time, perp.open_time) and np.all(np.abs(perp.close / spot.close - 1) < 0.005)
+    hours = exchange.read(SeriesKey("ETHUSDT", Interval.H1, Market.PERP), end - 5 * DAY_MS, end)
+    assert perp.high.max() == hours.high.max() and perp.low.min() == hours.low.min()
+    assert perp.volume.sum() == pytest.approx(hours.volume.sum(), rel=1e-9)
 
 
 def test_a_clock_before_the_opening_says_so():

@@ -7,15 +7,17 @@ import pytest
 
 from data.clock import FixedClock, parse_time
 from data.errors import NoData, UndeclaredNeed
-from data.market import HOUR_MS, Interval, Market
+from data.market import DAY_MS, HOUR_MS, Interval, Market, SeriesKey
+from data.observations import Kind, Observations
 from data.simulator.market import SimulatedExchange
-from data.view import Need, NeedKind, build_view
+from data.view import Need, build_view
+from tests.memory_reader import MemoryReader
 
 NOW = parse_time("2026-11-20T08:30:00Z")
-HOURLY = Need(NeedKind.CANDLES, 300)
-DAILY = Need(NeedKind.CANDLES, 200, interval=Interval.D1)
-PERP = Need(NeedKind.CANDLES, 300, market=Market.PERP, optional=True)
-FUNDING = Need(NeedKind.FUNDING, 100, optional=True)
+HOURLY = Need(Kind.CANDLES, 300)
+DAILY = Need(Kind.CANDLES, 200, interval=Interval.D1)
+PERP = Need(Kind.CANDLES, 300, market=Market.PERP, optional=True)
+FUNDING = Need(Kind.FUNDING, days=100, optional=True)
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +49,17 @@ def test_a_longer_interval_joins_by_close(exchange):
 
 
 def test_the_history_is_exactly_what_was_declared_whatever_is_stored(exchange):
-    long = view_of(exchange, needs=(HOURLY, Need(NeedKind.CANDLES, 900)))
+    long = view_of(exchange, needs=(HOURLY, Need(Kind.CANDLES, 900)))
     assert len(long.candles(HOURLY)) == 300
     assert np.array_equal(long.candles(HOURLY).close, view_of(exchange).candles(HOURLY).close)
 
 
 def test_absent_inputs_are_empty_with_a_reason(exchange):
     view = view_of(exchange)
-    assert len(view.candles(PERP)) == 0 and view.why_absent(PERP) == "no perp 1h candles of ETHUSDT are stored"
-    assert "funding is not given to the modules yet" in view.why_absent(FUNDING)
+    lone = MemoryReader({SeriesKey("ETHUSDT", Interval.H1): view.candles(HOURLY)})
+    alone = build_view(lone, "ETHUSDT", Market.SPOT, Interval.H1, (HOURLY, PERP))
+    assert len(alone.candles(PERP)) == 0 and alone.why_absent(PERP) == "no perp 1h candles of ETHUSDT are stored"
+    assert "no funding of ETHUSDT is stored" in view.why_absent(FUNDING)
 
 
 def test_asking_for_what_was_not_declared_is_an_error(exchange):
@@ -71,3 +75,33 @@ def test_before_the_first_candle_there_is_no_view(exchange):
 def test_a_past_moment_far_after_the_data_ages_it(exchange):
     view = view_of(exchange, NOW + 5 * HOUR_MS)
     assert view.age_s(view.candles(HOURLY)) == 5.5 * 3600
+
+
+class Reader:
+    """Funding every eight hours, known a minute after it was settled."""
+
+    def known(self, symbol, kind, market, start_ms, at_ms):
+        event = np.arange(0, at_ms, 8 * HOUR_MS)
+        rows = Observations(kind, event, event + 60_000, {"rate": event * 1e-12, "interval_h": event * 0 + 8.0, "mark_price": event * 0.0})
+        known = rows.known_at(at_ms)
+        return known.take(known.available_time >= start_ms)
+
+    def version(self, symbol):
+        return "1"
+
+
+def test_observations_join_by_when_they_became_known(exchange):
+    at = parse_time("2026-11-20T08:00:00Z")
+    for moment, newest in ((at, at - 8 * HOUR_MS), (at + 60_000, at - 8 * HOUR_MS), (at + 60_001, at)):
+        view = build_view(exchange, "ETHUSDT", Market.SPOT, Interval.H1, (HOURLY, FUNDING), at_ms=moment, observations=Reader())
+        seen = view.observations(FUNDING)
+        assert seen.event_time[-1] == newest
+        assert seen.available_time[0] >= moment - 100 * DAY_MS and view.age_of(seen) == (moment - 1 - seen.available_time[-1]) / 1000
+
+
+def test_the_group_holds_every_symbol_on_one_grid_and_can_be_taken_away(exchange):
+    group = Need(Kind.CANDLES, 50, peers=True)
+    view = build_view(exchange, "ETHUSDT", Market.SPOT, Interval.H1, (HOURLY, group), peers=("SOLUSDT", "BTCUSDT", "NOSUCHUSDT"))
+    assert list(view.peers(group)) == ["BTCUSDT", "ETHUSDT", "SOLUSDT"] and {len(c) for c in view.peers(group).values()} == {50}
+    assert view.holds(group) and view.holds(HOURLY)
+    assert not view.without(group, "why").holds(group) and not view.without(HOURLY, "why").holds(HOURLY)
