@@ -74,6 +74,11 @@ class Track:
         nan = np.full(bars, np.nan)
         return Track(nan, nan.copy(), np.full(bars, status, np.int8), math.inf, note=note)
 
+    @property
+    def counts_now(self) -> bool:
+        """Whether the newest value enters the score."""
+        return bool(self.status[-1] <= Status.FALLBACK and np.isfinite(self.k[-1]))
+
     def freshness(self, tau_bars: float) -> np.ndarray:
         """Per row: 1 up to tau, falling to 0 at three tau (methods.md 2.1). The newest row feels the age at the moment of the question,
         earlier ones how late their input was when they closed."""
@@ -128,8 +133,8 @@ class ScoreModule(ABC):
         """The typed value behind the presented number."""
 
     @abstractmethod
-    def score(self, view: MarketView) -> ModuleReport:
-        """The full report; never raises for missing, short or degenerate data."""
+    def score(self, view: MarketView, line: Timeline | None = None) -> ModuleReport:
+        """The full report; never raises for missing, short or degenerate data. `line`: its timeline, where that is known already."""
 
     def metric(self, key: str) -> Metric:
         return next(m for m in self.metrics if m.key == key)

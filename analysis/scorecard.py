@@ -1,11 +1,12 @@
-"""All modules over one view: the scorecard of a symbol at a moment."""
+"""All modules and composites over one view: the scorecard of a symbol at a moment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.composites import COMPOSITES, Composite, Inputs
 from analysis.module import ScoreModule
 from analysis.report import ModuleReport
 from data.clock import iso
@@ -14,7 +15,7 @@ from data.view import MarketView, Need
 
 @dataclass(frozen=True)
 class Scorecard:
-    """The reports of the built modules, in the order of their letters, for one symbol, market, interval and moment."""
+    """The reports of the modules, in the order of their letters, and of the composites, for one symbol, market, interval and moment."""
 
     symbol: str
     market: str
@@ -23,23 +24,31 @@ class Scorecard:
     as_of_ms: int
     provenance: str
     reports: tuple[ModuleReport, ...]
+    composites: tuple[ModuleReport, ...] = ()
 
     def report(self, letter: str) -> ModuleReport:
         return next(r for r in self.reports if r.letter == letter)
 
+    def composite(self, name: str) -> ModuleReport:
+        return next(r for r in self.composites if r.slug == name)
+
     def document(self) -> dict[str, Any]:
         return {
             "symbol": self.symbol, "market": self.market, "interval": self.interval, "as_of": iso(self.as_of_ms),
-            "provenance": self.provenance, "modules": {r.letter: r.document() for r in self.reports}, "composites": {},
+            "provenance": self.provenance, "modules": {r.letter: r.document() for r in self.reports},
+            "composites": {r.slug: r.document() for r in self.composites},
         }
 
 
-def needs_of(modules: Iterable[ScoreModule]) -> tuple[Need, ...]:
-    """The union of what modules declare; one view then serves them all."""
-    return tuple(dict.fromkeys(need for module in modules for need in module.needs))
+def needs_of(modules: Iterable[ScoreModule], composites: Iterable[Composite] = COMPOSITES) -> tuple[Need, ...]:
+    """The union of what modules and composites declare; one view then serves them all."""
+    declared = [need for module in modules for need in module.needs] + [need for composite in composites for need in composite.needs]
+    return tuple(dict.fromkeys(declared))
 
 
-def score_view(view: MarketView, modules: Iterable[ScoreModule]) -> Scorecard:
-    """Every module's report over one view. Modules do not raise for missing data, so neither does this."""
-    return Scorecard(view.symbol, str(view.market), str(view.interval), view.at_ms, view.as_of_ms, view.provenance,
-                     tuple(module.score(view) for module in modules))
+def score_view(view: MarketView, modules: Sequence[ScoreModule], composites: Sequence[Composite] = COMPOSITES) -> Scorecard:
+    """Every report over one view. Neither modules nor composites raise for missing data, so neither does this."""
+    inputs = Inputs(view, modules)
+    mixed = tuple(composite.report(inputs) for composite in composites)
+    reports = tuple(module.score(view, inputs.known(module.letter)) for module in modules)
+    return Scorecard(view.symbol, str(view.market), str(view.interval), view.at_ms, view.as_of_ms, view.provenance, reports, mixed)

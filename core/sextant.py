@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.composites import CompositeLine, Inputs, by_name
 from analysis.fits import FitCache
 from analysis.module import ScoreModule, Timeline
 from analysis.report import ModuleReport
@@ -93,6 +94,7 @@ class Sextant:
         self._configuration = tuple(repr(m.config) for m in modules)
         self._cards: Kept[Scorecard] = Kept(SCORECARDS_KEPT)
         self._timelines: Kept[Timeline] = Kept(TIMELINES_KEPT)
+        self._lines: Kept[CompositeLine] = Kept(TIMELINES_KEPT)
         self._qualities: Kept[QualityReport] = Kept(64)
 
     # -- what is there ------------------------------------------------------------------------------------------
@@ -234,8 +236,10 @@ class Sextant:
 
     def view(self, key: SeriesKey, *, at_ms: int | None = None, modules: tuple[ScoreModule, ...] | None = None,
              more_bars: int = 0) -> MarketView:
-        """What is known of a symbol at a moment. `more_bars` lengthens the histories, for charts of the past."""
-        return build_view(self.reader, key.symbol, key.market, key.interval, needs_of(modules or self.modules), at_ms=at_ms,
+        """What is known of a symbol at a moment, for some modules or for all and the composites. `more_bars` lengthens the histories,
+        for charts of the past."""
+        needs = needs_of(self.modules) if modules is None else needs_of(modules, ())
+        return build_view(self.reader, key.symbol, key.market, key.interval, needs, at_ms=at_ms,
                           fits=self._fits, more_bars=more_bars, observations=self.observations, peers=self.peers(key))
 
     def scores(self, key: SeriesKey, *, at_ms: int | None = None) -> Scorecard:
@@ -263,7 +267,17 @@ class Sextant:
     def report(self, word: str, key: SeriesKey, *, at_ms: int | None = None) -> ModuleReport:
         """One module for one symbol."""
         module = self.module(word)
-        return score_view(self.view(key, at_ms=at_ms, modules=(module,)), (module,)).reports[0]
+        return module.score(self.view(key, at_ms=at_ms, modules=(module,)))
+
+    def composite(self, name: str, key: SeriesKey, *, at_ms: int | None = None) -> ModuleReport:
+        """One composite for one symbol."""
+        return self.scores(key, at_ms=at_ms).composite(by_name(name).name)
+
+    def composite_line(self, name: str, key: SeriesKey, bars: int) -> CompositeLine:
+        """A composite's history over the newest `bars` bars, for charts."""
+        composite = by_name(name)
+        return self._lines.get(self._version(key, composite.name, bars), lambda: composite.line(
+            Inputs(self.view(key, more_bars=bars - 1), self.modules, bars)))
 
     def timeline(self, word: str, key: SeriesKey, bars: int) -> Timeline:
         """A module's history over the newest `bars` bars, for charts."""

@@ -26,7 +26,7 @@ class Need:
     Candles are asked for by `bars`, observations by `days`: exactly that much history is in the view, so a module's answer cannot
     depend on how much happens to be stored. `market` and `interval` of None mean those of the view (observations: the perpetual,
     where a kind exists for both markets). `peers` asks for the candles of every symbol of the view's group on one grid, the view's
-    own among them. `optional` inputs may be absent; the module then names them as missing and lowers its coverage.
+    own among them; `symbol` names one other symbol (whole-market figures that only Bitcoin has). `optional` inputs may be absent; the module then names them as missing and lowers its coverage.
     """
 
     kind: Kind
@@ -36,9 +36,10 @@ class Need:
     interval: Interval | None = None
     optional: bool = False
     peers: bool = False
+    symbol: str | None = None
 
     def describe(self) -> str:
-        words = [w for w in (self.market, self.interval, self.kind) if w]
+        words = [w for w in (self.symbol, self.market, self.interval, self.kind) if w]
         return " ".join(str(w) for w in words) + (" of the other symbols" if self.peers else "")
 
 
@@ -239,10 +240,10 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
     as_of = int(own.close_time[-1])
     for need in unique:
         if need.kind is not Kind.CANDLES:
-            found, origin[need] = _known(observations, symbol, need, moment, more_bars * interval.ms)
+            found, origin[need] = _known(observations, need.symbol or symbol, need, moment, more_bars * interval.ms)
             observed[need] = found
             continue
-        wanted = SeriesKey(symbol, need.interval or interval, need.market or market)
+        wanted = SeriesKey(need.symbol or symbol, need.interval or interval, need.market or market)
         if need.peers:
             held = {name: window(SeriesKey(name, wanted.interval, wanted.market), wide[need]) for name in sorted({*peers, symbol})}
             group[need] = {name: candles for name, candles in held.items() if len(candles)}
@@ -253,7 +254,7 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
         else:
             candles, how = _longer(window, wanted, interval, wide[need])
         series[need] = candles
-        origin[need] = how if len(candles) else f"no {wanted.market} {wanted.interval} candles of {symbol} are stored"
+        origin[need] = how if len(candles) else f"no {wanted.market} {wanted.interval} candles of {wanted.symbol} are stored"
     return MarketView(symbol, market, interval, moment, as_of, series, origin, account, fits, observed, group)
 
 
@@ -271,7 +272,7 @@ def _known(reader: ObservationReader | None, symbol: str, need: Need, at_ms: int
 
 
 def _own(need: Need, key: SeriesKey) -> bool:
-    return need.kind is Kind.CANDLES and not need.peers and need.interval in (None, key.interval) and need.market in (None, key.market)
+    return need.kind is Kind.CANDLES and not need.peers and need.symbol in (None, key.symbol) and need.interval in (None, key.interval) and need.market in (None, key.market)
 
 
 def _longer(window, wanted: SeriesKey, interval: Interval, bars: int) -> tuple[Candles, str]:

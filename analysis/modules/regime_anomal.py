@@ -173,8 +173,8 @@ class RegimeAnomaly(ScoreModule):
         return Intensity(value=score, interval=str(view.interval), horizon_bars=24, as_of_ms=view.as_of_ms, coverage=coverage,
                          inputs=tuple(m.key for m in METRICS), reason=reason)
 
-    def score(self, view: MarketView) -> ModuleReport:
-        line = self.timeline(view, 1)
+    def score(self, view: MarketView, line: Timeline | None = None) -> ModuleReport:
+        line = line or self.timeline(view)
         a = float(line.score[-1])
         label = "alert" if bool(line.extra["alert"][-1]) else "watch" if a >= 0.3 else "info"
         coverage = min(1.0, float(line.coverage[-1]))

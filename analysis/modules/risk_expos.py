@@ -138,8 +138,8 @@ class RiskExposure(ScoreModule):
         return Risk(value=score, interval=str(view.interval), horizon_bars=horizon_bars, as_of_ms=view.as_of_ms,
                     coverage=coverage, inputs=tuple(m.key for m in METRICS), reason=reason)
 
-    def score(self, view: MarketView) -> ModuleReport:
-        line, observed, risk = self._timeline(view, 1)
+    def score(self, view: MarketView, line: Timeline | None = None) -> ModuleReport:
+        line, observed, risk = self._timeline(view, 1)  # the daily returns behind it are shown too
         fits = view.fits if isinstance(view.fits, FitCache) else FitCache()
         shown = {**line.shown, **compare_var(observed, risk, fits, alpha=self.config.alpha)}
         return assemble(self, view, replace(line, shown=shown), confidence=min(1.0, float(line.coverage[-1])),

@@ -177,8 +177,8 @@ class TrendMomentum(ScoreModule):
         """S in -1..1 at the newest bars, without the percentile and labels that need a longer history."""
         return self._rows(view, bars).raw
 
-    def score(self, view: MarketView) -> ModuleReport:
-        line = self.timeline(view)
+    def score(self, view: MarketView, line: Timeline | None = None) -> ModuleReport:
+        line = line or self.timeline(view)
         extra = {key: float(values[-1]) for key, values in line.extra.items()}
         band = int(extra["label"])
         absent = tuple(f"{market} candles: {why}" for market, why in line.shown["absent"].items())

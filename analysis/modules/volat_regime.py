@@ -191,8 +191,8 @@ class VolatilityRegime(ScoreModule):
                         {m.key: nan for m in METRICS if m.weight > 0}, extra,
                         {"calibration": UNCALIBRATED, "weights_version": WEIGHTS_VERSION})
 
-    def score(self, view: MarketView) -> ModuleReport:
-        line = self.timeline(view)
+    def score(self, view: MarketView, line: Timeline | None = None) -> ModuleReport:
+        line = line or self.timeline(view)
         values = [float(c[-1]) for c in line.contributions.values() if np.isfinite(c[-1])]
         pull = sum(abs(v) for v in values)
         agreement = abs(sum(values)) / pull if pull else 0.0

@@ -18,7 +18,8 @@ import numpy as np
 from data.clock import Clock, iso
 from data.errors import InputError
 from data.frames import Candles, aggregate
-from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Interval, Market, Provenance, SeriesKey
+from data.market import DAY_MS, HOUR_MS, Interval, Market, Provenance, SeriesKey
+from data.simulator.minutes import bridge, on_grid, random_stream
 from data.view import CONFIRMED, Gap
 
 EPOCH_MS = 1_665_532_800_000  # 2022-10-12T00:00:00Z: 1,500 days before the first release; fixed for ever
@@ -181,8 +182,9 @@ class SimulatedExchange:
         for day in range(start_ms // DAY_MS, (end_ms - 1) // DAY_MS + 1):
             found = self._fine.get((symbol, day))
             if found is None:
+                item = _listing(symbol)
                 hours = self._series(symbol).candles.between(day * DAY_MS, (day + 1) * DAY_MS)
-                found = _bridge(self._seed, _listing(symbol), day, hours)
+                found = bridge(self._seed, SYMBOLS.index(symbol), item.tick, item.step, day, hours)
                 with self._lock:
                     self._fine[symbol, day] = found
                     while len(self._fine) > 12 * FINE_DAYS // 4:
@@ -193,11 +195,6 @@ class SimulatedExchange:
 
 def _listing(symbol: str) -> Listing:
     return LISTINGS[SYMBOLS.index(symbol)]
-
-
-def _stream(seed: int, *names: int) -> np.random.Generator:
-    """An independent random stream; drawing more from it never changes what came before."""
-    return np.random.Generator(np.random.PCG64([seed, *names]))
 
 
 def _plant(seed: int, n: int) -> dict[str, _Planted]:
@@ -239,14 +236,14 @@ def _plant(seed: int, n: int) -> dict[str, _Planted]:
 
 def _market_factor(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Two volatility states and the common move per hour in units of UNIT."""
-    draw = _stream(seed, 900).random(n)
+    draw = random_stream(seed, 900).random(n)
     states = np.zeros(n, np.int64)
     state = 0
     for t in range(n):
         if draw[t] > STAY[state]:
             state = 1 - state
         states[t] = state
-    return states, _stream(seed, 901).standard_normal(n) * np.take(STATE_SD, states)
+    return states, random_stream(seed, 901).standard_normal(n) * np.take(STATE_SD, states)
 
 
 def _t5(stream: np.random.Generator, n: int, degrees: float = 5.0) -> np.ndarray:
@@ -256,9 +253,9 @@ def _t5(stream: np.random.Generator, n: int, degrees: float = 5.0) -> np.ndarray
 
 def _own_moves(seed: int, index: int, item: Listing, n: int) -> np.ndarray:
     """What a symbol does by itself, in units of UNIT."""
-    noise = _t5(_stream(seed, 910, index), n)
+    noise = _t5(random_stream(seed, 910, index), n)
     if item.symbol == "AVAXUSDT":
-        shock = _t5(_stream(seed, 911, index), n, 6.0)
+        shock = _t5(random_stream(seed, 911, index), n, 6.0)
         out, variance = np.empty(n), 1.0
         for t in range(n):
             out[t] = np.sqrt(variance) * shock[t]
@@ -271,7 +268,7 @@ def _own_moves(seed: int, index: int, item: Listing, n: int) -> np.ndarray:
 
 def regime_path(seed: int, n: int, noise: np.ndarray, sd: float) -> tuple[np.ndarray, np.ndarray]:
     """LINK's own moves and its hidden regime per hour: 1 up-trend, -1 down-trend, 0 range (half-life 10 hours)."""
-    stream = _stream(seed, 920)
+    stream = random_stream(seed, 920)
     moves, label = noise.copy(), np.zeros(n, np.int64)
     pull = 1 - 0.5 ** (1 / 10)
     t, kind = 0, 0
@@ -301,13 +298,13 @@ def _autoregressive(shock: np.ndarray, phi: float) -> np.ndarray:
 def _tied_to(ada: np.ndarray, seed: int) -> tuple[np.ndarray, dict[str, float]]:
     """Returns of DOT such that ln DOT - 1.2 ln ADA is an OU process: half-life 24 hours, sd 2 %."""
     keep = 0.5 ** (1 / 24)
-    gap = _autoregressive(_stream(seed, 930).standard_normal(len(ada)) * 0.02 * np.sqrt(1 - keep**2), keep)
+    gap = _autoregressive(random_stream(seed, 930).standard_normal(len(ada)) * 0.02 * np.sqrt(1 - keep**2), keep)
     return 1.2 * ada + np.diff(gap, prepend=0.0), {"beta": 1.2, "half_life_hours": 24.0, "sd": 0.02}
 
 
 def _jumps(seed: int, n: int) -> np.ndarray:
     """Twenty hours per 36,000, at least 600 hours after the opening, the same whatever `n` is."""
-    stream = _stream(seed, 940)
+    stream = random_stream(seed, 940)
     hours: list[int] = []
     at = 600
     while True:
@@ -321,37 +318,31 @@ def _candles(seed: int, index: int, item: Listing, opened: np.ndarray, returns: 
              surprise: np.ndarray) -> Candles:
     """OHLCV of planted hourly returns, on the tick and step grid; open is the close before it."""
     n = len(returns)
-    close = _on_grid(item.price * np.exp(np.cumsum(returns)), item.tick, np.rint)
-    start = np.concatenate(([_on_grid(np.array([item.price]), item.tick, np.rint)[0]], close[:-1]))
+    close = on_grid(item.price * np.exp(np.cumsum(returns)), item.tick, np.rint)
+    start = np.concatenate(([on_grid(np.array([item.price]), item.tick, np.rint)[0]], close[:-1]))
     # Highest and lowest point of a Brownian bridge between open and close (inverse of its Rayleigh-type law).
     sd = UNIT * (np.take(STATE_SD, states) * max(item.beta, 0.5) + item.noise * 0.6)
     move = np.log(close / start)
-    up = 0.5 * (move + np.sqrt(move**2 - 2 * sd**2 * np.log(_stream(seed, 950, index).random(n))))
-    down = 0.5 * (move - np.sqrt(move**2 - 2 * sd**2 * np.log(_stream(seed, 951, index).random(n))))
-    high = np.maximum(np.maximum(start, close), _on_grid(start * np.exp(up), item.tick, np.ceil))
-    low = np.minimum(np.minimum(start, close), np.maximum(item.tick, _on_grid(start * np.exp(down), item.tick, np.floor)))
+    up = 0.5 * (move + np.sqrt(move**2 - 2 * sd**2 * np.log(random_stream(seed, 950, index).random(n))))
+    down = 0.5 * (move - np.sqrt(move**2 - 2 * sd**2 * np.log(random_stream(seed, 951, index).random(n))))
+    high = np.maximum(np.maximum(start, close), on_grid(start * np.exp(up), item.tick, np.ceil))
+    low = np.minimum(np.minimum(start, close), np.maximum(item.tick, on_grid(start * np.exp(down), item.tick, np.floor)))
     if item.symbol == "DOGEUSDT" and n > 15_000:
-        low[15_000] = _on_grid(np.array([start[15_000] * 0.9]), item.tick, np.floor)[0]  # the wick that reverts
+        low[15_000] = on_grid(np.array([start[15_000] * 0.9]), item.tick, np.floor)[0]  # the wick that reverts
     hour_of_day = (opened // HOUR_MS) % 24
     rhythm = 1 + 0.35 * np.sin(2 * np.pi * (hour_of_day - 8) / 24)
-    activity = np.exp(_autoregressive(_stream(seed, 960, index).standard_normal(n) * 0.21, 0.8))
+    activity = np.exp(_autoregressive(random_stream(seed, 960, index).standard_normal(n) * 0.21, 0.8))
     turnover = item.turnover_usdt * rhythm * activity * (0.6 + 60 * np.abs(returns)) * surprise
-    volume = _on_grid(np.maximum(turnover / close, item.step), item.step, np.rint)
+    volume = on_grid(np.maximum(turnover / close, item.step), item.step, np.rint)
     fair = (start + high + low + close) / 4
-    lean = np.clip(0.5 + 0.12 * np.tanh(returns / UNIT) + 0.03 * _stream(seed, 970, index).standard_normal(n), 0.05, 0.95)
-    taker = _on_grid(volume * lean, item.step, np.rint)
+    lean = np.clip(0.5 + 0.12 * np.tanh(returns / UNIT) + 0.03 * random_stream(seed, 970, index).standard_normal(n), 0.05, 0.95)
+    taker = on_grid(volume * lean, item.step, np.rint)
     count = np.maximum(1, np.rint(turnover / 1_800.0))
     return Candles.from_columns(Interval.H1, {
         "open_time": opened, "open": start, "high": high, "low": low, "close": close, "volume": volume,
         "close_time": opened + HOUR_MS - 1, "quote_volume": np.round(volume * fair, 4), "count": count,
         "taker_buy_volume": taker, "taker_buy_quote_volume": np.round(taker * fair, 4),
     }, provenance=Provenance.SIMULATED)
-
-
-def _on_grid(values: np.ndarray, step: float, rule) -> np.ndarray:
-    """Multiples of a step, as the nearest doubles to their decimals (0.1 + 0.2 problems removed)."""
-    decimals = max(0, round(-np.log10(step)))
-    return np.round(rule(np.round(values / step, 6)) * step, decimals)
 
 
 def _with_holes(candles: Candles, symbol: str) -> Candles:
@@ -363,50 +354,3 @@ def _with_holes(candles: Candles, symbol: str) -> Candles:
             keep &= (candles.open_time < EPOCH_MS + start * HOUR_MS) | (candles.open_time > EPOCH_MS + end * HOUR_MS)
     kept = candles.take(np.flatnonzero(keep))
     return Candles.from_columns(kept.interval, kept.columns(), provenance=kept.provenance, halts=((first, last),))
-
-
-def _bridge(seed: int, item: Listing, day: int, hours: Candles) -> Candles:
-    """The minutes of one day: per hour a path from open to close that touches high and low once, sums kept exactly."""
-    h = len(hours)
-    if h == 0:
-        return Candles.empty(Interval.M1)
-    stream = _stream(seed, 980, SYMBOLS.index(item.symbol), day)
-    slot = ((hours.open_time // HOUR_MS) % 24).astype(int)  # a missing hour must not shift its neighbours' numbers
-    steps = stream.standard_normal((24, 60))[slot]
-    wick = np.abs(stream.standard_normal((2, 24, 60)))[:, slot]
-    share = stream.random((24, 60))[slot] + 0.2
-    frac = np.arange(1, 61) / 60
-    walk = np.cumsum(steps, axis=1) / np.sqrt(60)
-    walk -= frac * walk[:, -1:]
-    start, end = np.log(hours.open)[:, None], np.log(hours.close)[:, None]
-    top, floor = np.log(hours.high)[:, None], np.log(hours.low)[:, None]
-    scale = 0.45 * (top - floor)
-    path = np.clip(start + frac * (end - start) + scale * walk, floor, top)
-    close = _on_grid(np.exp(path), item.tick, np.rint)
-    close[:, -1] = hours.close
-    close = np.clip(close, hours.low[:, None], hours.high[:, None])
-    opened = np.concatenate((hours.open[:, None], close[:, :-1]), axis=1)
-    reach = 0.03 * (hours.high - hours.low)[:, None]
-    high = np.minimum(_on_grid(np.maximum(opened, close) + reach * wick[0], item.tick, np.rint), hours.high[:, None])
-    low = np.maximum(_on_grid(np.minimum(opened, close) - reach * wick[1], item.tick, np.rint), hours.low[:, None])
-    high, low = np.maximum(high, np.maximum(opened, close)), np.minimum(low, np.minimum(opened, close))
-    rows = np.arange(h)
-    high[rows, np.argmax(np.maximum(opened, close), axis=1)] = hours.high
-    low[rows, np.argmin(np.minimum(opened, close), axis=1)] = hours.low
-    cut = np.cumsum(share, axis=1) / share.sum(axis=1, keepdims=True)
-    split = {name: _split(getattr(hours, name), cut, unit) for name, unit in (
-        ("volume", item.step), ("quote_volume", 0.0001), ("count", 1.0), ("taker_buy_volume", item.step),
-        ("taker_buy_quote_volume", 0.0001))}
-    minute = (hours.open_time[:, None] + np.arange(60) * MINUTE_MS).ravel()
-    return Candles.from_columns(Interval.M1, {
-        "open_time": minute, "open": opened.ravel(), "high": high.ravel(), "low": low.ravel(), "close": close.ravel(),
-        "close_time": minute + MINUTE_MS - 1} | split, provenance=Provenance.SIMULATED, halts=hours.halts)
-
-
-def _split(total: np.ndarray, cut: np.ndarray, unit: float) -> np.ndarray:
-    """Sixty parts of each total in whole units that sum to it."""
-    units = np.rint(total / unit)
-    edges = np.floor(cut * units[:, None] + 1e-9)
-    edges[:, -1] = units
-    parts = np.diff(edges, axis=1, prepend=0.0)
-    return np.round(parts * unit, max(0, round(-np.log10(unit)))).ravel()

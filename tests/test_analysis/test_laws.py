@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analysis.composites import COMPOSITES
 from analysis.fits import FitCache
 from analysis.module import Causality
 from analysis.modules import MODULES
@@ -17,7 +18,8 @@ from analysis.scorecard import needs_of, score_view
 from data.clock import FixedClock, parse_time
 from data.frames import Candles
 from data.market import Interval, Market
-from data.simulator.market import SimulatedExchange
+from data.simulator.market import SYMBOLS, SimulatedExchange
+from data.simulator.observed import SimulatedObservations
 from data.view import build_view
 
 NOW = parse_time("2026-11-20T08:30:00Z")
@@ -31,7 +33,8 @@ def exchange():
 
 @pytest.fixture(scope="module")
 def view(exchange):
-    return build_view(exchange, "ETHUSDT", Market.SPOT, Interval.H1, needs_of(MODULES), fits=FITS)
+    return build_view(exchange, "ETHUSDT", Market.SPOT, Interval.H1, needs_of(MODULES), fits=FITS, peers=SYMBOLS,
+                      observations=SimulatedObservations(7, exchange, FixedClock(NOW)))
 
 
 def shortened(view, bars):
@@ -121,7 +124,12 @@ def test_frozen_prices_without_volume_are_degenerate_not_bearish(module, view):
         return Candles.from_columns(c.interval, {"open_time": c.open_time, "open": flat, "high": flat, "low": flat, "close": flat,
                                                  "volume": np.zeros(len(c)), "close_time": c.close_time}, provenance=c.provenance)
 
-    report = module.score(replace(view, series={n: frozen(c) for n, c in view.series.items()}, fits=FitCache()))
+    def still(o):
+        return replace(o, columns={name: np.full(len(o), 7.0) for name in o.columns})
+
+    report = module.score(replace(view, series={n: frozen(c) for n, c in view.series.items()}, fits=FitCache(),
+                                  observed={n: still(o) for n, o in view.observed.items()},
+                                  group={n: {s: frozen(c) for s, c in held.items()} for n, held in view.group.items()}))
     assert report.score is None, f"{module.letter} scores a dead market {report.score}"
     assert any(p.status == Status.DEGENERATE.word for p in report.parts)
 
@@ -142,8 +150,8 @@ def test_the_docstring_explains(module):
 
 def test_a_scorecard_holds_all_modules_and_is_json(view):
     document = score_view(view, MODULES).document()
-    assert set(document["modules"]) == {m.letter for m in MODULES} and document["composites"] == {}
-    for module in document["modules"].values():
+    assert set(document["modules"]) == {m.letter for m in MODULES} and set(document["composites"]) == {c.name for c in COMPOSITES}
+    for module in (*document["modules"].values(), *document["composites"].values()):
         assert {"name", "type", "score", "status", "reason", "coverage", "age_s", "raw", "link", "value", "parts"} <= set(module)
         for part in module["parts"]:
             assert {"name", "value", "unit", "weight", "contribution", "status"} <= set(part)
