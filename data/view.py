@@ -23,10 +23,11 @@ from data.observations import Kind, Observations
 class Need:
     """One input a module declares; sources state in the same vocabulary what they provide.
 
-    Candles are asked for by `bars`, observations by `days`: exactly that much history is in the view, so a module's answer cannot
-    depend on how much happens to be stored. `market` and `interval` of None mean those of the view (observations: the perpetual,
-    where a kind exists for both markets). `peers` asks for the candles of every symbol of the view's group on one grid, the view's
-    own among them; `symbol` names one other symbol (whole-market figures that only Bitcoin has). `optional` inputs may be absent; the module then names them as missing and lowers its coverage.
+    Candles are asked for by `bars`, observations by `days` (and by bars of the view, added to them): exactly that much history is in the
+    view, so a module's answer cannot depend on how much happens to be stored. `market` and `interval` of None mean those of the view
+    (observations: the perpetual, where a kind exists for both markets). `peers` asks for the candles of every symbol of the view's group
+    on one grid, the view's own among them; `symbol` names one other symbol (whole-market figures that only Bitcoin has). `optional`
+    inputs may be absent; the module then names them as missing and lowers its coverage.
     """
 
     kind: Kind
@@ -240,7 +241,7 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
     as_of = int(own.close_time[-1])
     for need in unique:
         if need.kind is not Kind.CANDLES:
-            found, origin[need] = _known(observations, need.symbol or symbol, need, moment, more_bars * interval.ms)
+            found, origin[need] = _known(observations, need.symbol or symbol, need, moment, interval.ms, more_bars * interval.ms)
             observed[need] = found
             continue
         wanted = SeriesKey(need.symbol or symbol, need.interval or interval, need.market or market)
@@ -258,21 +259,22 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
     return MarketView(symbol, market, interval, moment, as_of, series, origin, account, fits, observed, group)
 
 
-def _known(reader: ObservationReader | None, symbol: str, need: Need, at_ms: int, more_ms: int) -> tuple[Observations, str]:
+def _known(reader: ObservationReader | None, symbol: str, need: Need, at_ms: int, step_ms: int, more_ms: int) -> tuple[Observations, str]:
     """What was known of a kind in the declared days before the moment, and where it is from (or why there is nothing)."""
     if reader is None:
         why = f"no {need.kind} of {symbol} is stored"
         return Observations.empty(need.kind, note=why), why
-    start = at_ms - int(need.days * DAY_MS) - more_ms
+    start = at_ms - int(need.days * DAY_MS) - need.bars * step_ms - more_ms
     found = reader.known(symbol, need.kind, need.market or Market.PERP, start, at_ms)
     if len(found):
         return found, found.provenance
-    why = found.note or f"no {need.kind} of {symbol} became known in the {need.days:g} days before"
+    why = found.note or f"no {need.kind} of {symbol} became known in the {need.days + need.bars * step_ms / DAY_MS:g} days before"
     return replace(found, note=why), why
 
 
 def _own(need: Need, key: SeriesKey) -> bool:
-    return need.kind is Kind.CANDLES and not need.peers and need.symbol in (None, key.symbol) and need.interval in (None, key.interval) and need.market in (None, key.market)
+    return (need.kind is Kind.CANDLES and not need.peers and need.symbol in (None, key.symbol)
+            and need.interval in (None, key.interval) and need.market in (None, key.market))
 
 
 def _longer(window, wanted: SeriesKey, interval: Interval, bars: int) -> tuple[Candles, str]:

@@ -13,10 +13,11 @@ from analysis.methods.shifts import cumulative_deviation, mean_and_spread_shift,
 from analysis.methods.spectral_residual import spectral_residual
 from analysis.methods.tail_rank import tail_probability
 from analysis.methods.winsor import surprise, surprise_and_gap
-from analysis.scaling import surprisal
+from analysis.scaling import surprisal, tp
 
 TAIL_BARS = 960  # W of TP
 TAIL_MINIMUM_BARS = 500
+NEWS, NEWS_MINIMUM = 300, 100  # settlements of funding
 REACH_BARS = 324  # the longest window of a statistic: 24 + 300 bars of the cumulative deviation
 
 
@@ -25,27 +26,36 @@ class Inputs:
     """What the detectors read, shape (n_bars,) each.
 
     `log_return` is NaN at the first bar of a gap-free segment, `log_volume` where nothing was traded or no volume is known
-    (a bar without trades is absent, not infinitely quiet), `restart` True at the first bar of each segment.
+    (a bar without trades is absent, not infinitely quiet), `restart` True at the first bar of each segment. `interest_change` is
+    the change of ln open interest and `funding` the settled rate, both NaN in bars in which nothing new became known; None: not held.
     """
 
     log_return: np.ndarray
     log_volume: np.ndarray
     restart: np.ndarray
+    interest_change: np.ndarray | None = None
+    funding: np.ndarray | None = None
+
+    def beside(self) -> tuple[np.ndarray, np.ndarray]:
+        """(interest_change, funding), all NaN where not held."""
+        nothing = np.full(len(self.log_return), np.nan)
+        return (nothing if self.interest_change is None else self.interest_change, nothing if self.funding is None else self.funding)
 
     def stacked(self) -> np.ndarray:
-        """Three rows of numbers: the content a fit is cached by."""
-        return np.stack((self.log_return, self.log_volume, self.restart.astype(float)))
+        """Five rows of numbers: the content a fit is cached by."""
+        return np.stack((self.log_return, self.log_volume, self.restart.astype(float), *self.beside()))
 
     @staticmethod
     def of(stacked: np.ndarray) -> Inputs:
-        return Inputs(stacked[0], stacked[1], stacked[2] > 0)
+        return Inputs(stacked[0], stacked[1], stacked[2] > 0, stacked[3], stacked[4])
 
     def slice(self, first: int, last: int) -> Inputs:
         """Rows first..last-1 as a series of its own: its first return is unknown, so that the slice alone decides."""
         r = self.log_return[first:last].copy()
         restart = self.restart[first:last].copy()
         r[:1], restart[:1] = np.nan, True
-        return Inputs(r, self.log_volume[first:last], restart)
+        interest, funding = (x[first:last] for x in self.beside())
+        return Inputs(r, self.log_volume[first:last], restart, interest, funding)
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,8 @@ class Evidence:
     single: Mapping[str, np.ndarray]  # every p before several were joined to one detector's
 
 
-FEATURES = ("abs_z_return", "log_volume_ratio", "abs_z_volume", "cum_dev")
+FEATURES = ("abs_z_return", "log_volume_ratio", "abs_z_volume", "cum_dev", "abs_z_open_interest", "abs_z_funding")
+HELD_BARS = 26  # a surprise of funding stays in the forest's sight until the next settlement, a day and an hour at most
 
 
 def _joined(*several: np.ndarray) -> np.ndarray:
@@ -70,11 +81,27 @@ def _joined(*several: np.ndarray) -> np.ndarray:
 
 
 def features_of(inputs: Inputs, *, last: int | None = None) -> np.ndarray:
-    """Inputs of the isolation forest, shape (n_bars, 4): |z of return|, ln of volume over its level, |z of ln volume|,
-    cumulative deviation."""
+    """Inputs of the isolation forest, shape (n_bars, 6): |z of return|, ln of volume over its level, |z of ln volume|,
+    cumulative deviation, |z of the change of open interest|, |z of funding| since its last settlement."""
     z = surprise(inputs.log_return, inputs.restart, centred=False)
     volume, ratio = surprise_and_gap(inputs.log_volume, inputs.restart, centred=True)
-    return np.stack((np.abs(z), ratio, np.abs(volume), cumulative_deviation(inputs.log_return, last=last)), axis=1)
+    interest, funding = _surprises_beside(inputs)
+    return np.stack((np.abs(z), ratio, np.abs(volume), cumulative_deviation(inputs.log_return, last=last), np.abs(interest),
+                     held(np.abs(funding), HELD_BARS)), axis=1)
+
+
+def _surprises_beside(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    """z of the change of open interest (its zero is natural) and of the funding rate about its level; NaN in bars without news."""
+    interest, funding = inputs.beside()
+    never = np.zeros(len(interest), bool)  # they run on through holes of the candles: another series, another feed
+    return surprise(interest, never, centred=False), surprise(funding, never, centred=True)
+
+
+def held(x: np.ndarray, bars: int) -> np.ndarray:
+    """The last known value, at most `bars` bars old; NaN before."""
+    rows = np.arange(len(x))
+    last = np.maximum.accumulate(np.where(np.isfinite(x), rows, -1)) if len(x) else rows
+    return np.where((last >= 0) & (rows - last < bars), x[np.maximum(last, 0)] if len(x) else x, np.nan)
 
 
 def detect(inputs: Inputs, *, last: int | None = None) -> Evidence:
@@ -89,6 +116,7 @@ def detect(inputs: Inputs, *, last: int | None = None) -> Evidence:
     reach = None if last is None else last + TAIL_BARS
     z = surprise(r, restart, centred=False)
     volume, ratio = surprise_and_gap(inputs.log_volume, restart, centred=True)
+    interest, funding = _surprises_beside(inputs)
     mean_shift, spread_shift = mean_and_spread_shift(r, last=reach)
     skew, kurt = shape_change(r, last=reach)
     deviation = cumulative_deviation(r, last=reach)
@@ -102,9 +130,11 @@ def detect(inputs: Inputs, *, last: int | None = None) -> Evidence:
         "z_return": tail(np.abs(z)), "z_volume": tail(np.abs(volume)), "mean_shift": tail(mean_shift),
         "spread_shift": tail(spread_shift), "skew_change": tail(skew), "kurtosis_change": tail(kurt),
         "cum_dev": tail(deviation), "cusum": tail(chart), "spectral": tail(saliency),
+        "z_open_interest": tail(np.abs(interest)), "z_funding": _tail_of_news(np.abs(funding), last),
     }
     # Without a return there is no bar to judge; volume alone would speak for a detector of returns.
-    either = np.where(np.isfinite(single["z_return"]), _joined(single["z_return"], single["z_volume"]), np.nan)
+    joined = _joined(single["z_return"], single["z_volume"], single["z_open_interest"], single["z_funding"])
+    either = np.where(np.isfinite(single["z_return"]), joined, np.nan)
     p = {
         "zscore": either,
         "mean_std": np.minimum(1.0, 2.0 * np.minimum(single["mean_shift"], single["spread_shift"])),
@@ -115,8 +145,18 @@ def detect(inputs: Inputs, *, last: int | None = None) -> Evidence:
         "zscore": np.abs(z), "mean_std": np.fmax(mean_shift, spread_shift), "skew_kurt": np.fmax(skew, kurt),
         "cum_dev": deviation, "cusum": chart, "spectral": saliency,
     }
-    features = np.stack((np.abs(z), ratio, np.abs(volume), deviation), axis=1)
+    features = np.stack((np.abs(z), ratio, np.abs(volume), deviation, np.abs(interest), held(np.abs(funding), HELD_BARS)), axis=1)
     return Evidence(statistic, p, features, single)
+
+
+def _tail_of_news(x: np.ndarray, last: int | None) -> np.ndarray:
+    """TP among the values that came (settlements), not among bars: 300 of them, at least 100."""
+    came = np.flatnonzero(np.isfinite(x))
+    out = np.full(len(x), np.nan)
+    if len(came):
+        newest = None if last is None else max(1, int((came >= len(x) - last).sum()))
+        out[came] = tp(x[came], window=NEWS, minimum=NEWS_MINIMUM, last=newest)
+    return out
 
 
 def combined_score(p: Mapping[str, np.ndarray], weights: Mapping[str, float], needed: float) -> np.ndarray:

@@ -28,9 +28,10 @@ from analysis.methods.winsor import WARMUP_BARS
 from analysis.module import COVERAGE_NEEDED, Causality, Metric, ScoreModule, Timeline, Track, assemble
 from analysis.report import Intensity, ModuleReport, Status
 from analysis.scaling import surprisal
+from analysis.tracks import rows_known
 from data.frames import Candles
 from data.market import DAY_MS, Interval
-from data.observations import Kind
+from data.observations import Kind, Observations
 from data.view import MarketView, Need
 
 
@@ -75,14 +76,13 @@ METRICS = (
             "highest of Page's three charts on z and (z^2-1)/2, k=.5, h=5, as a share of its limit." + _TP, "Page 1954",
             unit="limits"),
     _metric("iforest", "Isolation forest", .20, 1000 + REACH_BARS + 1, Causality.FITTED,
-            "300 trees on |z return|, ln volume over its level, |z volume|, cumulative deviation; refit Monday 00:00 UTC on the 2000 "
-            "bars before (1000 below 15m, and daily below 5m); p from the quantiles of the training scores.",
+            "300 trees on |z return|, ln volume over its level, |z volume|, cumulative deviation, |z open interest|, |z funding|; "
+            "refit Monday 00:00 UTC on the 2000 bars before (1000 below 15m; daily below 5m); p from the quantiles of the training scores.",
             "Liu, Ting & Zhou 2008", "**"),
     _metric("spectral", "Spectral residual", .16, 149 + TAIL_MINIMUM_BARS, Causality.PREFIX,
             "saliency of the last bar against the 21 bars before, 128-bar window padded with its median." + _TP,
             "Ren et al. 2019", "***"),
 )
-NO_SOURCE_YET = ("abs_z_open_interest", "abs_z_funding")  # columns of the table that no source fills
 UNFITTED = {m.key: m.weight for m in METRICS if m.key != "iforest"}
 
 
@@ -121,11 +121,13 @@ class RegimeAnomaly(ScoreModule):
     def __init__(self, config: RegimeAnomalyConfig | None = None) -> None:
         self.config = config or RegimeAnomalyConfig()
         self._own = Need(Kind.CANDLES, self.config.history_bars)
-        self._absent = (Need(Kind.OPEN_INTEREST, days=60, optional=True), Need(Kind.FUNDING, days=120, optional=True))
+        bars = self.config.history_bars
+        self._interest = Need(Kind.OPEN_INTEREST, bars, days=1, optional=True)
+        self._funding = Need(Kind.FUNDING, bars, days=1, optional=True)
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        return (self._own, *self._absent)
+        return (self._own, self._interest, self._funding)
 
     def timeline(self, view: MarketView, bars: int = 1) -> Timeline:
         candles = view.candles(self._own)
@@ -134,7 +136,7 @@ class RegimeAnomaly(ScoreModule):
         if n == 0:
             return self._nothing(bars, view.why_absent(self._own))
         trail = min(n, bars + self.config.trail_bars)
-        inputs = inputs_of(candles)
+        inputs = inputs_of(candles, view.observations(self._interest), view.observations(self._funding))
         evidence = detect(inputs, last=trail)
         fits = view.fits if isinstance(view.fits, FitCache) else FitCache()
         forest_score, forest_p, columns = self._forest(candles, inputs, evidence, fits, trail)
@@ -161,7 +163,7 @@ class RegimeAnomaly(ScoreModule):
             "z_return_sd": _number(evidence.features[-1, 0]), "z_volume_sd": _number(evidence.features[-1, 2]),
             "cusum_alarm": bool(evidence.statistic["cusum"][-1] >= 1.0),
             "spectral_flag": bool(evidence.statistic["spectral"][-1] > FLAG_ABOVE),
-            "forest_columns": columns, "forest_left_out": [*NO_SOURCE_YET, *(c for c in FEATURES if c not in columns)],
+            "forest_columns": columns, "forest_left_out": [c for c in FEATURES if c not in columns],
             "weights_version": self.config.weights_version,
         }
         return Timeline(
@@ -270,13 +272,26 @@ class RegimeAnomaly(ScoreModule):
         return Track(value, chance, status, age_s, step_s, note)
 
 
-def inputs_of(candles: Candles) -> Inputs:
-    """Returns and ln volume of candles, as the detectors take them."""
+def inputs_of(candles: Candles, interest: Observations | None = None, funding: Observations | None = None) -> Inputs:
+    """Returns and ln volume of candles, as the detectors take them, and what became known of open interest and funding in each bar."""
     volume = candles.volume
     with np.errstate(divide="ignore", invalid="ignore"):
         log_volume = np.where(volume > 0, np.log(np.maximum(volume, 1e-300)), np.nan)
     restart = candles.segment_start == np.arange(len(candles))
-    return Inputs(candles.log_return, log_volume, restart)
+    contracts = news_of(interest, "contracts", candles.close_time)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = np.diff(np.log(contracts), prepend=np.nan)
+    return Inputs(candles.log_return, log_volume, restart, change, news_of(funding, "rate", candles.close_time))
+
+
+def news_of(rows: Observations | None, column: str, close_time: np.ndarray) -> np.ndarray:
+    """The newest value known at each bar's close where it became known within the bar; NaN in bars without news."""
+    if rows is None or not len(rows):
+        return np.full(len(close_time), np.nan)
+    row = rows_known(rows, close_time)
+    fresh = (row >= 0) & (row > np.concatenate(([-1], row[:-1])))
+    fresh[:1] = False  # what the first bar knows may have been known before it
+    return np.where(fresh, rows[column][np.maximum(row, 0)], np.nan)
 
 
 def forest_anchor(close_time: np.ndarray, interval: Interval) -> np.ndarray:

@@ -11,6 +11,7 @@ import pytest
 
 from analysis.fits import FitCache
 from analysis.methods.cauchy import cauchy_p
+from analysis.methods.detectors import Inputs, detect, features_of
 from analysis.modules.regime_anomal import RegimeAnomaly, forest_anchor, inputs_of
 from analysis.report import Intensity
 from data.clock import iso, parse_time
@@ -183,3 +184,28 @@ def test_other_intervals_have_their_forest_too(interval):
     short = garch_world(4, 3650).candles(interval=interval)
     report = MODULE.score(view_of(MODULE, short, fits=FitCache()))
     assert report.part("iforest").status == "ok" and report.score is not None
+
+
+def test_open_interest_and_funding_join_the_first_detector():
+    """A jump of open interest alone, in an ordinary bar, is seen; taken away, the bar is ordinary again."""
+    stream = np.random.default_rng(21)
+    bars = 2600
+    r, volume = stream.normal(0, 0.01, bars), stream.normal(5, 0.3, bars)
+    interest, funding = stream.normal(0, 0.004, bars), np.where(np.arange(bars) % 8 == 0, stream.normal(1e-4, 5e-5, bars), np.nan)
+    interest[-1] = 0.08
+    restart = np.arange(bars) == 0
+    with_both = detect(Inputs(r, volume, restart, interest, funding), last=3)
+    without = detect(Inputs(r, volume, restart), last=3)
+    assert with_both.single["z_open_interest"][-1] < 1e-4 and with_both.p["zscore"][-1] < 5e-4
+    assert without.p["zscore"][-1] > 0.05 and np.isnan(without.single["z_open_interest"]).all()
+    row = (bars - 1) // 8 * 8
+    assert np.isfinite(detect(Inputs(r, volume, restart, interest, funding), last=20).single["z_funding"][row])
+    assert np.isfinite(features_of(Inputs(r, volume, restart, interest, funding))[-1]).all()
+
+
+def test_a_slice_of_the_inputs_is_the_series_alone():
+    stream = np.random.default_rng(22)
+    x = stream.normal(0, 1, (4, 300))
+    inputs = Inputs(x[0], x[1], np.arange(300) == 0, x[2], x[3])
+    again = Inputs.of(inputs.slice(100, 200).stacked())
+    assert np.array_equal(again.interest_change, x[2][100:200]) and np.isnan(again.log_return[0])
