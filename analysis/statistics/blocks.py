@@ -71,8 +71,9 @@ def mean_error(x: np.ndarray, *, shortest: float = 1.0) -> tuple[float, float]:
         return math.nan, max(1.0, shortest)
     cover = autocovariance(x)
     block = min(max(shortest, _optimal(x, cover), 1.0), n / 3)
-    lag = np.arange(1, n)
-    circular = cover[1:] + cover[:0:-1]
+    farthest = min(n - 1, math.ceil(40 * block))  # beyond it the weight is below exp(-40)
+    lag = np.arange(1, farthest + 1)
+    circular = cover[1 : farthest + 1] + cover[: n - farthest - 1 : -1]
     weight = (1 - lag / n) * (1 - 1 / block) ** lag
     variance = (cover[0] + 2.0 * float(weight @ circular)) / n
     return math.sqrt(max(0.0, variance)), block

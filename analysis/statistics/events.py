@@ -7,7 +7,7 @@ overlapping outcomes come in runs. A statistic is a function of how often each r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,10 +105,13 @@ def qlike(forecast_variance: np.ndarray, realised_variance: np.ndarray) -> Weigh
     return lambda often: _ratio(float(often @ loss), float(often.sum()))
 
 
-def interval(statistic: Weighted, n: int, *, block: float, draws: int = DRAWS, seed: int = 0) -> Estimate:
-    """The statistic on the sample as it is, and the middle 95 % of its stationary bootstrap draws."""
-    values = np.array([statistic(often) for often in counts(n, block=block, draws=draws, seed=seed)])
-    return Estimate(statistic(np.ones(n)), *percentile_interval(values))
+def bootstrap_intervals(statistics: Mapping[str, Weighted], n: int, *, block: float, draws: int = DRAWS,
+                        seed: int = 0) -> dict[str, Estimate]:
+    """Each statistic on the n rows as they are, and the middle 95 % of its stationary bootstrap draws; all share the draws."""
+    drawn = np.array([[statistic(often) for statistic in statistics.values()]
+                      for often in counts(n, block=block, draws=draws, seed=seed)]).reshape(draws, len(statistics))
+    once = np.ones(n)
+    return {name: Estimate(statistic(once), *percentile_interval(drawn[:, i])) for i, (name, statistic) in enumerate(statistics.items())}
 
 
 def event_block(yes: np.ndarray, horizon: int) -> float:

@@ -128,20 +128,23 @@ def shift_coefficients(x: np.ndarray, y: np.ndarray | Paired) -> np.ndarray:
     return linear[:n] / n
 
 
-def shift_p_value(x: np.ndarray, y: np.ndarray | Paired, horizon: int) -> tuple[float, int]:
+def shift_p_value(x: np.ndarray, y: np.ndarray | Paired, horizon: int, memory: int = 0) -> tuple[float, int]:
     """`(1 + #{|IC_s| >= |IC|}) / (S + 1)` over all shifts in `[m, n-m]`, m = max(20, 2h), and S; NaN without a shift.
 
-    Keeps both sides' own autocorrelation and breaks only the link between them.
+    Keeps both sides' own autocorrelation and breaks only the link between them. A score built from the last `memory` bars of the
+    price it is held against has seen the outcome once it is moved up to h + memory bars later: those pairings are no null, they put a
+    floor under p, and with `memory` they are left out (at most a quarter of all). 0 is the plain test.
     """
     n, margin = len(x), max(SHIFT_MARGIN, 2 * horizon)
-    count = n - 2 * margin + 1
+    first = max(margin, min(horizon + memory, n // 4)) if memory else margin
+    count = n - margin - first + 1
     if count < 1:
         return math.nan, 0
     found = np.abs(shift_coefficients(x, y))
-    return (1 + int(np.sum(found[margin : n - margin + 1] >= found[0] - 1e-12))) / (count + 1), count
+    return (1 + int(np.sum(found[first : n - margin + 1] >= found[0] - 1e-12))) / (count + 1), count
 
 
-def coefficient(x: np.ndarray, y: np.ndarray | Paired, horizon: int) -> Coefficient:
+def coefficient(x: np.ndarray, y: np.ndarray | Paired, horizon: int, memory: int = 0) -> Coefficient:
     """Everything about one pair of standardised rank series without NaN, shape (n,)."""
     paired = y if isinstance(y, Paired) else Paired(y)
     n = len(x)
@@ -154,11 +157,11 @@ def coefficient(x: np.ndarray, y: np.ndarray | Paired, horizon: int) -> Coeffici
     if lag >= 1:
         half = fixed_b_critical(lag / n) * math.sqrt(long_run_variance(u - ic, lag) / n)
         low, high = ic - half, ic + half
-    p_value, shifts = shift_p_value(x, paired, horizon)
+    p_value, shifts = shift_p_value(x, paired, horizon, memory)
     return Coefficient(ic, low, high, p_value, n, n / horizon, lag, shifts)
 
 
-def rank_ic(score: np.ndarray, outcome: np.ndarray, horizon: int) -> Coefficient:
+def rank_ic(score: np.ndarray, outcome: np.ndarray, horizon: int, *, memory: int = 0) -> Coefficient:
     """Spearman's rho of a score and the outcome over the next `horizon` bars, with a HAC interval and a circular-shift p-value.
 
     Parameters
@@ -167,6 +170,8 @@ def rank_ic(score: np.ndarray, outcome: np.ndarray, horizon: int) -> Coefficient
         Row t: what was known at t, and what followed it. NaN rows are left out.
     horizon : int
         Bars the outcome spans.
+    memory : int
+        Bars of the outcome's own price the score is built from; see `shift_p_value`.
 
     References
     ----------
@@ -174,7 +179,7 @@ def rank_ic(score: np.ndarray, outcome: np.ndarray, horizon: int) -> Coefficient
     """
     x, y = Ordered(score), Ordered(outcome)
     rows = x.known & y.known
-    return coefficient(standardised(x.ranks(rows)), standardised(y.ranks(rows)), horizon)
+    return coefficient(standardised(x.ranks(rows)), standardised(y.ranks(rows)), horizon, memory)
 
 
 @dataclass(frozen=True)
@@ -246,9 +251,19 @@ def grouped_ic(x: np.ndarray, y: np.ndarray, group: np.ndarray, groups: int) -> 
     if not inside.all():
         x, y, group = x[inside], y[inside], group[inside]
     size = np.bincount(group, minlength=groups)
+    present = np.flatnonzero(size)
+    runs = np.flatnonzero(np.diff(group)) + 1
+    in_order = len(runs) == len(present) - 1 and bool(np.all(group[runs] > group[runs - 1]))
+
+    def total(v: np.ndarray) -> np.ndarray:
+        if not in_order:
+            return np.bincount(group, v, minlength=groups)
+        out = np.zeros(groups)  # periods and quarters follow one another: their sums need no scatter
+        out[present] = np.add.reduceat(v, np.concatenate(([0], runs)))
+        return out
+
     with np.errstate(invalid="ignore", divide="ignore"):
-        mx, my = (np.bincount(group, v, minlength=groups) / size for v in (x, y))
-        xy, xx, yy = (np.bincount(group, v, minlength=groups) / size for v in (x * y, x * x, y * y))
+        mx, my, xy, xx, yy = (total(v) / size for v in (x, y, x * y, x * x, y * y))
         vx, vy = xx - mx * mx, yy - my * my
         ic = np.where((size >= 3) & (vx > 1e-12) & (vy > 1e-12), (xy - mx * my) / np.sqrt(vx * vy), np.nan)
     return ic, size
@@ -294,22 +309,39 @@ class CrossSection:
     bars: int
 
 
-def cross_sectional(scores: np.ndarray, outcomes: np.ndarray, horizon: int, *, minimum: int = 5) -> CrossSection:
-    """Spearman's rho over symbols at every bar with at least `minimum` known ones. Arrays of shape (bars, symbols), NaN unknown."""
+class Across:
+    """A matrix of shape (bars, symbols) and its ranks inside each bar, found once; NaN is unknown."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = np.asarray(values, float)
+        self.known = np.isfinite(self.values)
+        self._rank = _row_ranks(self.values, self.known)
+
+    def ranks(self, bars: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Centered ranks of the chosen bars among the known ones; only bars where other symbols are known are ranked anew."""
+        rank = self._rank[bars]
+        other = (known != self.known[bars]).any(axis=1)
+        if other.any():
+            rank[other] = _row_ranks(self.values[bars][other], known[other])
+        return rank
+
+
+def _row_ranks(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
 
-    known = np.isfinite(scores) & np.isfinite(outcomes)
-    enough = known.sum(axis=1) >= minimum
-    known = known[enough]
-    if not len(known):
-        return CrossSection(math.nan, math.nan, 0)
+    rank = np.where(known, rankdata(np.where(known, values, np.inf), axis=1), 0.0)  # unknown ones rank above all others
+    mean = rank.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return np.where(known, rank - mean[:, None], 0.0)
 
-    def ranked(values: np.ndarray) -> np.ndarray:
-        rank = np.where(known, rankdata(np.where(known, values[enough], np.inf), axis=1), 0.0)  # unknown ones rank above all others
-        mean = rank.sum(axis=1) / known.sum(axis=1)
-        return np.where(known, rank - mean[:, None], 0.0)
 
-    x, y = ranked(scores), ranked(outcomes)
+def cross_sectional(scores: np.ndarray | Across, outcomes: np.ndarray | Across, horizon: int, *, minimum: int = 5) -> CrossSection:
+    """Spearman's rho over symbols at every bar with at least `minimum` known ones. Arrays of shape (bars, symbols), NaN unknown."""
+    scores = scores if isinstance(scores, Across) else Across(scores)
+    outcomes = outcomes if isinstance(outcomes, Across) else Across(outcomes)
+    known = scores.known & outcomes.known
+    bars = np.flatnonzero(known.sum(axis=1) >= minimum)
+    known = known[bars]
+    x, y = scores.ranks(bars, known), outcomes.ranks(bars, known)
     with np.errstate(invalid="ignore", divide="ignore"):
         ic = (x * y).sum(axis=1) / np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
     ic = ic[np.isfinite(ic)]
