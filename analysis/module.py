@@ -114,6 +114,7 @@ class ScoreModule(ABC):
     short: ClassVar[str]  # one word, for column heads and tabs
     commands: ClassVar[tuple[str, ...]]  # the long word and the short alias of the command line and the chat
     type: ClassVar[str]  # how the score is presented: "trend 0..1, 0.5 neutral"
+    low: ClassVar[float] = 0.0  # the least the presented score can be; the most is 1
     question: ClassVar[str]  # the question it answers, in words a user would use
     link: ClassVar[str]  # name of the map from raw to score
     metrics: ClassVar[tuple[Metric, ...]]
@@ -154,6 +155,14 @@ class Blend:
     coverage: np.ndarray
     contributions: dict[str, np.ndarray]
     enough: np.ndarray
+
+    def agreements(self) -> np.ndarray:
+        """|sum c| / sum |c| of every row: 1 when all metrics point one way, 0 when they cancel or are all 0; NaN without a score."""
+        pull = np.zeros(len(self.raw))
+        for share in self.contributions.values():
+            pull = pull + np.abs(share)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(pull > 0, np.abs(self.raw) / pull, np.where(self.enough, 0.0, np.nan))
 
     def agreement(self, row: int = -1) -> float:
         """|sum c| / sum |c|: 1 when all metrics point one way, 0 when they cancel or are all 0."""

@@ -20,19 +20,24 @@ from typing import Any
 
 import numpy as np
 
+from analysis.composites import COMPOSITES, Inputs
 from analysis.fits import FitCache
 from analysis.module import ScoreModule, Timeline
+from analysis.scorecard import needs_of
 from core.planted_leaks import LEAKS
 from data.clock import FixedClock
 from data.frames import COLUMNS, TIME_COLUMNS, Candles
 from data.indicators import INDICATORS
 from data.market import DAY_MS, HOUR_MS, Interval, Market, SeriesKey
+from data.observations import Kind, Observations
 from data.simulator.market import EPOCH_MS, FROZEN_HOURS, SimulatedExchange
-from data.view import MarketView, build_view
+from data.simulator.observed import SimulatedObservations
+from data.view import MarketView, Need, build_view
 
 Series = Callable[[Candles], dict[str, np.ndarray]]
 
 SYMBOL = "DOGEUSDT"  # the simulated symbol with holes, jumps and a wick
+GROUP = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")  # what it is compared with
 HISTORY_BARS = 2_600  # of candles given to an indicator: past every warm-up
 FUTURE_BARS = 12  # poisoned bars after a cut; more find nothing more, a leak that reaches further also reaches these
 SPAN_BARS = 1_000  # cuts of modules lie in this many bars
@@ -94,12 +99,14 @@ def poisoned(candles: Candles, last: int, kind: int) -> Candles:
     for name in COLUMNS:
         column = getattr(kept, name).copy()
         if name not in TIME_COLUMNS:
-            future = column[ahead]
-            growth = np.exp(np.arange(1, len(future) + 1))
-            column[ahead] = (np.full_like(future, np.nan), np.full_like(future, 1e9), np.full_like(future, column[last]),
-                             future[::-1], column[last] * growth)[kind]
+            column[ahead] = _nonsense(column[ahead], column[last], kind)
         columns[name] = column
     return Candles.from_columns(kept.interval, columns, provenance=kept.provenance, halts=kept.halts)
+
+
+def _nonsense(future: np.ndarray, last: float, kind: int) -> np.ndarray:
+    growth = np.exp(np.arange(1, len(future) + 1))
+    return (np.full_like(future, np.nan), np.full_like(future, 1e9), np.full_like(future, last), future[::-1], last * growth)[kind]
 
 
 POISONS = 5
@@ -174,18 +181,19 @@ def _start_shift(series: Series, candles: Candles, whole: dict[str, np.ndarray],
 
 @dataclass(frozen=True)
 class _Stage:
-    """One module's inputs over a stretch of time, from fixed first bars, and its timeline over it."""
+    """A view over a stretch of simulated time, from fixed first bars, and where to cut it."""
 
-    module: ScoreModule
     view: MarketView
-    whole: Timeline
-    bars: int
+    own: Candles
+    span: int
 
-    def cut(self, row: int, kind: int | None) -> MarketView:
-        """The view at the close of `row` (of the span): later rows deleted, or poisoned with `kind`."""
-        at = int(self.whole.close_time[row]) + 1
-        series = {need: _cut_series(candles, at, kind) for need, candles in self.view.series.items()}
-        return replace(self.view, at_ms=at, as_of_ms=at - 1, series=series)
+    def cut(self, at_ms: int, kind: int | None) -> MarketView:
+        """The view at `at_ms`: later rows deleted, or poisoned with `kind`, candles and observations alike."""
+        return replace(
+            self.view, at_ms=at_ms, as_of_ms=at_ms - 1,
+            series={need: _cut_series(candles, at_ms, kind) for need, candles in self.view.series.items()},
+            group={need: {name: _cut_series(c, at_ms, kind) for name, c in held.items()} for need, held in self.view.group.items()},
+            observed={need: cut_observations(rows, at_ms, kind) for need, rows in self.view.observed.items()})
 
 
 def _cut_series(candles: Candles, at_ms: int, kind: int | None) -> Candles:
@@ -196,50 +204,114 @@ def _cut_series(candles: Candles, at_ms: int, kind: int | None) -> Candles:
     return poisoned(candles.take(slice(0, len(known) + ahead)), len(known) - 1, kind)
 
 
-def _stage(module: ScoreModule, exchange: SimulatedExchange, end_ms: int, span: int, fits: FitCache) -> _Stage:
-    view = build_view(exchange, SYMBOL, Market.SPOT, Interval.H1, module.needs, at_ms=end_ms, fits=fits, more_bars=span)
-    return _Stage(module, view, module.timeline(view, span), span)
+def cut_observations(rows: Observations, at_ms: int, kind: int | None) -> Observations:
+    """What was known at a moment; poisoned, the next rows follow with nonsense in every column."""
+    known = len(rows.known_at(at_ms))
+    if kind is None or known == 0:
+        return rows.known_at(at_ms)
+    kept = rows.take(slice(0, known + FUTURE_BARS))
+    ahead, columns = slice(known, len(kept)), {}
+    for name, column in kept.columns.items():
+        changed = column.copy()
+        changed[ahead] = _nonsense(column[ahead], column[known - 1], kind)
+        columns[name] = changed
+    return replace(kept, columns=columns)
+
+
+def _stage(needs: Sequence[Need], exchange: SimulatedExchange, end_ms: int, reach: Reach) -> _Stage:
+    observations = SimulatedObservations(7, exchange, FixedClock(end_ms))
+    view = build_view(exchange, reach.symbol, Market.SPOT, reach.interval, needs, at_ms=end_ms, fits=FitCache(), more_bars=reach.span,
+                      observations=observations, peers=GROUP)
+    own = next(c for n, c in view.series.items() if n.interval in (None, reach.interval) and n.market in (None, Market.SPOT) and len(c))
+    return _Stage(view, own, reach.span)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Where a module is checked: on which symbol and bars, and over how many of them cuts lie."""
+
+    symbol: str = SYMBOL
+    interval: Interval = Interval.H1
+    span: int = SPAN_BARS
+
+
+def reach_of(needs: Sequence[Need]) -> Reach:
+    """Books and trades are simulated for a few days only, by the minute: what reads them is cut by the minute."""
+    flows = any(need.kind in (Kind.MINUTE_FLOW, Kind.SECOND_FLOW) for need in needs)
+    return Reach("BTCUSDT", Interval.M1, 90) if flows else Reach()
+
+
+def check_rows(rows_of: Callable[[MarketView, int], dict[str, np.ndarray]], needs: Sequence[Need], exchange: SimulatedExchange,
+               end_ms: int, cuts: int, poisons: int, seed: int, reach: Reach) -> tuple[dict[str, str], Counter[str], int]:
+    """(fault in words by name, how often each was known, comparisons) of everything `rows_of` computes over a view's newest rows."""
+    stage = _stage(needs, exchange, end_ms, reach)
+    whole = rows_of(stage.view, stage.span)
+    first = len(stage.own) - stage.span
+    faults: dict[str, str] = {}
+    known: Counter[str] = Counter()
+    comparisons = 0
+    for cut in chosen_cuts(stage.own, first, cuts, seed):
+        close = int(stage.own.close_time[cut])
+        for kind in (None, *range(poisons)):
+            how = "deleted" if kind is None else f"poisoned ({kind + 1})"
+            view = stage.cut(close + 1, kind)
+            ahead = 0 if kind is None else _rows_after(view, close)
+            answer = rows_of(view, 1 + ahead)
+            comparisons += 1
+            for name, values in whole.items():
+                was, now = values[cut - first], answer[name][-1 - ahead]
+                known[name] += bool(np.isfinite(np.ravel(now)[0]))
+                if name not in faults and not _same(was, now):
+                    faults[name] = f"future {how} after {close}: became {now!r}, was {was!r}"[:160]
+    return faults, known, comparisons
 
 
 def check_module(module: ScoreModule, exchange: SimulatedExchange, end_ms: int, cuts: int, poisons: int, seed: int) -> list[Finding]:
     """The module's score, and each of its metrics, on one stretch of simulated time."""
-    stage = _stage(module, exchange, end_ms, SPAN_BARS, FitCache())
-    own = next(c for n, c in stage.view.series.items() if n.interval in (None, Interval.H1) and len(c))
-    rows = [r - (len(own) - SPAN_BARS) for r in chosen_cuts(own, len(own) - SPAN_BARS, cuts, seed)]
-    faults: dict[str, str] = {}
-    known: Counter[str] = Counter()
-    comparisons = 0
-    for row in rows:
-        for kind in (None, *range(poisons)):
-            how = "deleted" if kind is None else f"poisoned ({kind + 1})"
-            view = stage.cut(row, kind)
-            ahead = 0 if kind is None else _rows_after(view, int(stage.whole.close_time[row]))
-            answer = module.timeline(view, 1 + ahead)
-            comparisons += 1
-            for key, was, now in _compared(stage.whole, answer, row, -1 - ahead):
-                known[key] += bool(np.isfinite(np.ravel(now)[0]))
-                if key not in faults and not _same(was, now):
-                    faults[key] = f"future {how} after {stage.whole.close_time[row]}: became {now!r}, was {was!r}"[:160]
+    def rows_of(view: MarketView, bars: int) -> dict[str, np.ndarray]:
+        return _series_of(module.timeline(view, bars))
+
+    faults, known, comparisons = check_rows(rows_of, module.needs, exchange, end_ms, cuts, poisons, seed, reach_of(module.needs))
     found = [Finding(f"{module.letter}.{m.key}", "metric", str(m.causality), comparisons, known[m.key], m.key not in faults,
                      faults.get(m.key, "")) for m in module.metrics]
     rest = next((f"{k}: {w}" for k, w in faults.items() if k not in {m.key for m in module.metrics}), "")
     return [*found, Finding(f"{module.letter} {module.name}", "module", "", comparisons, known["raw"], not rest, rest)]
 
 
+def check_composites(modules: Sequence[ScoreModule], exchange: SimulatedExchange, end_ms: int, cuts: int, poisons: int,
+                     seed: int) -> list[Finding]:
+    """Every composite, from the modules up, on one stretch of simulated time."""
+    slow = [m for m in modules if reach_of(m.needs) == Reach()]
+
+    def rows_of(view: MarketView, bars: int) -> dict[str, np.ndarray]:
+        inputs = Inputs(view, slow, bars)
+        out: dict[str, np.ndarray] = {}
+        for composite in COMPOSITES:
+            line = inputs.composite(composite)
+            out |= {f"{composite.name} {what}": getattr(line, what) for what in ("raw", "score", "coverage")}
+            out |= {f"{composite.name} {part}": values for part, values in line.contributions.items()}
+        return out
+
+    needs = needs_of(slow)
+    faults, known, comparisons = check_rows(rows_of, needs, exchange, end_ms, cuts, poisons, seed, Reach(span=300))
+    found = []
+    for composite in COMPOSITES:
+        fault = next((f"{name}: {words}" for name, words in faults.items() if name.startswith(f"{composite.name} ")), "")
+        found.append(Finding(composite.name, "composite", "", comparisons, known[f"{composite.name} raw"], not fault, fault))
+    return found
+
+
 def _rows_after(view: MarketView, close_ms: int) -> int:
-    own = next(c for n, c in view.series.items() if n.interval in (None, view.interval) and len(c))
+    own = next(c for n, c in view.series.items() if n.interval in (None, view.interval) and n.market in (None, view.market) and len(c))
     return int(np.sum(own.close_time > close_ms))
 
 
-def _compared(whole: Timeline, answer: Timeline, row: int, at: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    pairs = [(name, getattr(whole, name)[row], getattr(answer, name)[at]) for name in ("raw", "score", "coverage")]
-    for key, track in whole.tracks.items():
-        other = answer.tracks[key]
-        pairs.append((key, np.array([track.value[row], track.k[row], float(track.status[row])]),
-                      np.array([other.value[at], other.k[at], float(other.status[at])])))
-    pairs += [(f"contribution of {key}", c[row], answer.contributions[key][at]) for key, c in whole.contributions.items()]
-    pairs += [(key, extra[row], answer.extra[key][at]) for key, extra in whole.extra.items()]
-    return pairs
+def _series_of(line: Timeline) -> dict[str, np.ndarray]:
+    """Everything a timeline holds, row by row: a metric's row is its value, unit score and status."""
+    out = {name: getattr(line, name) for name in ("raw", "score", "coverage")}
+    out |= {key: np.stack((t.value, t.k, t.status.astype(float)), axis=1) for key, t in line.tracks.items()}
+    out |= {f"contribution of {key}": values for key, values in line.contributions.items()}
+    return out | {f"extra {key}": np.asarray(values, float) for key, values in line.extra.items()}
 
 
 # -- everything -----------------------------------------------------------------------------------------------------
@@ -254,7 +326,7 @@ def check_everything(modules: Sequence[ScoreModule], *, cuts: int = 200, poisons
     exchange = SimulatedExchange(7, FixedClock(EPOCH_MS + 24_000 * HOUR_MS))
     key = SeriesKey(SYMBOL, Interval.H1)
     stretches = [exchange.read(key, None, end).tail(HISTORY_BARS) for end in (calm_end, holed_end)]
-    total, done = len(INDICATORS) + len(modules) + len(LEAKS), 0
+    total, done = len(INDICATORS) + len(modules) + len(LEAKS) + 1, 0
     findings: list[Finding] = []
     for indicator in INDICATORS:
         half = [check_series(indicator.name, "indicator", indicator.causality, indicator, candles,
@@ -267,6 +339,10 @@ def check_everything(modules: Sequence[ScoreModule], *, cuts: int = 200, poisons
                       for n, end in enumerate((calm_end, holed_end))), strict=True)
         findings += [_joined(list(pair)) for pair in pairs]
         done = _tell(progress, done + 1, total, module.name)
+    pairs = zip(*(check_composites(modules, exchange, end, (cuts + 3) // 4, poisons, SEED + n)
+                  for n, end in enumerate((calm_end, holed_end))), strict=True)
+    findings += [_joined(list(pair)) for pair in pairs]
+    done = _tell(progress, done + 1, total, "composites")
     leaks = []
     for name, leak in LEAKS.items():
         leaks.append(check_series(name, "planted leak", "", leak, stretches[0], chosen_cuts(stretches[0], 700, min(cuts, 20), SEED),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.composites import CompositeLine, Inputs, by_name
+from analysis.composites import COMPOSITES, CompositeLine, Inputs, by_name
 from analysis.fits import FitCache
 from analysis.module import ScoreModule, Timeline
 from analysis.report import ModuleReport
@@ -30,15 +30,19 @@ from data.storage.candles import CandleStore, SeriesSummary
 from data.view import CandleReader, Gap, MarketView, ObservationReader, build_view
 
 if TYPE_CHECKING:
+    from analysis.composites.changes import Change, Flip
     from core.badge import Badge
     from core.collecting import Collecting
     from core.lookahead import LookaheadReport
+    from core.scan import ScanResult
+    from core.score_lab import LabResult
     from data.cleaning import CleanTable
     from data.importing.importer import ImportReport
     from data.quality import QualityReport
 
 SCORECARDS_KEPT = 512
 MOST_PEERS = 24  # where nothing of the watchlist is held
+MOST_CHANGE_BARS = 5_000
 TIMELINES_KEPT = 48  # a few hundred kB each
 
 
@@ -288,6 +292,55 @@ class Sextant:
     def known_timeline(self, word: str, key: SeriesKey, bars: int) -> Timeline | None:
         """A module's history if it is computed already."""
         return self._timelines.peek(self._version(key, self.module(word).letter, bars))
+
+    def flips(self, name: str, key: SeriesKey, *, at_ms: int | None = None) -> list[Flip]:
+        """What would have to change for a composite's word to be another one, nearest first (X15)."""
+        composite = by_name(name)
+        return composite.flips(Inputs(self.view(key, at_ms=at_ms), self.modules))
+
+    def what_changed(self, name: str, key: SeriesKey, since_ms: int, at_ms: int | None = None) -> Change:
+        """The move of a composite, or of a module, between two moments, split so that the parts add up (X14)."""
+        from analysis.composites.changes import what_changed
+
+        if at_ms is not None and at_ms <= since_ms:
+            raise InputError(f"the later moment {iso(at_ms)} is not after {iso(since_ms)}; swap --since and --at")
+        end = at_ms if at_ms is not None else (self.reader.last_close_ms(key) or since_ms) + 1
+        bars = min(MOST_CHANGE_BARS, max(2, (end - since_ms) // key.interval.ms + 2))
+        view = self.view(key, at_ms=at_ms, more_bars=bars - 1)
+        names = {c.name for c in COMPOSITES}
+        wanted = name.strip().lower().replace("-", "_")
+        line = Inputs(view, self.modules, bars).composite(by_name(name)) if wanted in names else self.module(name).timeline(view, bars)
+        return what_changed(line, since_ms - 1, view.as_of_ms)
+
+    @staticmethod
+    def change_document(name: str, change: Change) -> dict[str, Any]:
+        """Plain JSON of a change."""
+        return {"name": name, "since": iso(change.before_ms), "at": iso(change.after_ms), "before": change.score_before,
+                "after": change.score_after, "change": change.change, "parts": dict(change.parts), "raw_parts": dict(change.raw_parts)}
+
+    def scan(self, symbols: tuple[str, ...], intervals: Iterable[str | Interval], market: str | Market = Market.SPOT, *,
+             progress: Callable[[int, int, str], None] | None = None) -> ScanResult:
+        """Score many symbols at several intervals; the watchlist where none is named."""
+        from core.scan import scan
+
+        where = Market.parse(str(market))
+        named = tuple(dict.fromkeys(parse_symbol(s) for s in symbols)) or self.symbols(where)
+        return scan(self, named, [Interval.parse(str(i)) for i in intervals], where, progress)
+
+    def run_lab(self, symbols: tuple[str, ...], interval: str | Interval, market: str | Market = Market.SPOT, *, bars: int = 8760,
+                at_ms: int | None = None, worlds: int = 0, progress: Callable[[int, int, str], None] | None = None) -> LabResult:
+        """Judge every score over a history, store the result (X4)."""
+        from core.score_lab import run_lab
+
+        named = tuple(dict.fromkeys(symbols)) or self.symbols(Market.parse(str(market)))
+        keys = [self.key(symbol, interval, market) for symbol in named]
+        return run_lab(self, keys, bars=bars, at_ms=at_ms, worlds=worlds, progress=progress)
+
+    def lab_result(self, interval: str | Interval, market: str | Market = Market.SPOT) -> LabResult | None:
+        """The newest stored result for the shown world."""
+        from core.score_lab import newest
+
+        return newest(self.settings.home, str(self.world), str(interval), str(market))
 
     def board(self, symbols: Iterable[str], interval: Interval, market: Market = Market.SPOT) -> Iterator[BoardRow]:
         """Rows of the watchlist, each as soon as it is ready (not in order)."""

@@ -251,10 +251,14 @@ def slowed(x: np.ndarray, rows: int, window: int, half_life_bars: float) -> np.n
     weight = 0.5 ** (np.arange(window) / half_life_bars)
     padded = np.concatenate((np.full(max(0, rows + window - 1 - len(x)), np.nan), x))[-(rows + window - 1) :]
     views = np.lib.stride_tricks.sliding_window_view(padded, window)[:, ::-1]
-    known = np.isfinite(views)
-    share = known @ weight
-    total = np.where(known, views, 0.0) @ weight
-    return np.where(share >= 0.65 * weight.sum(), total / np.where(share > 0, share, 1.0), np.nan)
+    out = np.full(rows, np.nan)
+    for first in range(0, rows, 1024):  # row sums, not a matrix product: a row's value may not depend on how many rows are asked for
+        part = views[first : first + 1024]
+        known = np.isfinite(part)
+        share = (known * weight).sum(axis=1)
+        total = (np.where(known, part, 0.0) * weight).sum(axis=1)
+        out[first : first + 1024] = np.where(share >= 0.65 * weight.sum(), total / np.where(share > 0, share, 1.0), np.nan)
+    return out
 
 
 def _cost_gate(inputs: Inputs) -> np.ndarray:

@@ -141,12 +141,15 @@ def combine(members: Sequence[Member], close_time: np.ndarray) -> dict[str, np.n
     }
 
 
-def compare_schemes(panel: Panel, spec: ScoreSpec, members: Sequence[Member], horizon: int, *, draws: int = DRAWS,
-                    seed: int = 0) -> tuple[SchemeResult, ...]:
-    """The composite `spec.name` of the panel ("corrected", the default) beside the other schemes over the same inputs."""
+def compare_schemes(panel: Panel, spec: ScoreSpec, members: Sequence[Member], horizon: int, *, draws: int = DRAWS, seed: int = 0,
+                    given: Mapping[str, np.ndarray] | None = None) -> tuple[SchemeResult, ...]:
+    """The composite `spec.name` of the panel ("corrected", the default) beside the other schemes over the same inputs.
+
+    `given` holds schemes that were computed elsewhere because they need more than the members (gates), by name.
+    """
     outcome = target(spec.target).outcome(panel, horizon)
     default = panel.scores[spec.name]
-    made = combine(members, panel.close_time)
+    made = {**combine(members, panel.close_time), **(given or {})}
     made["stack"], lacking = stacked(np.column_stack([m.typed for m in members]), outcome, horizon)
     rows = np.isfinite(default) & np.isfinite(outcome)
     results = [SchemeResult("corrected", _coefficient(default, outcome, rows, horizon, spec)[0])]

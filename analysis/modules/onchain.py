@@ -177,9 +177,7 @@ class OnChain(ScoreModule):
         tracks, whose = self._tracks(view, closed)
         mixed = blend(METRICS, tracks)
         raw = np.where(mixed.enough, mixed.raw, np.nan)
-        pull = np.sum([np.abs(c) for c in mixed.contributions.values()], axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            agreement = np.where(pull > 0, np.abs(raw) / pull, np.where(mixed.enough, 0.0, np.nan))
+        agreement = mixed.agreements()
         shown: dict[str, Any] = {"on_chain_of": whose, "weights_version": WEIGHTS_VERSION}
         return Timeline(closed, raw, 0.5 + 0.5 * raw, mixed.coverage, tracks, mixed.contributions, {"agreement": agreement}, shown)
 

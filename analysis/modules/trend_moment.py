@@ -273,7 +273,9 @@ class TrendMomentum(ScoreModule):
             extra[f"s_{market}"] = np.full(rows, np.nan) if side is None else np.where(side.enough, side.raw, np.nan)
         apart = np.abs(extra["s_spot"] - extra["s_perp"])
         extra["q"] = np.where(np.isfinite(apart), 1.0 - apart / 2.0, np.where(count > 0, 1.0, np.nan))
-        pull = np.sum([np.abs(c) for c in contributions.values()], axis=0)
+        pull = np.zeros(rows)
+        for share in contributions.values():
+            pull = pull + np.abs(share)
         with np.errstate(invalid="ignore", divide="ignore"):
             extra["agreement"] = np.where(pull > 0, np.abs(raw) / pull, np.where(count > 0, 0.0, np.nan))
         extra["confidence"] = coverage * (0.5 + 0.5 * extra["agreement"]) * extra["q"]
