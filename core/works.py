@@ -11,7 +11,15 @@ from data.errors import SourceDown
 
 def works(sextant: Sextant) -> dict[str, Work]:
     """Every kind of job, bound to this process's Sextant."""
-    return {"backfill": lambda arguments, report: _backfill(sextant, arguments, report)}
+    return {"backfill": lambda arguments, report: _backfill(sextant, arguments, report),
+            "lab": lambda arguments, report: _lab(sextant, arguments, report)}
+
+
+def _lab(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """The score lab over symbols at one interval; the result is stored where pages find it."""
+    found = sextant.run_lab(tuple(arguments["symbols"]), arguments["interval"], arguments["market"], bars=int(arguments["bars"]),
+                            worlds=int(arguments.get("worlds", 0)), progress=report)
+    return {"made_at": found.made_at, "symbols": found.document["symbols"]}
 
 
 def _backfill(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from analysis.composites import COMPOSITES, by_name
+from analysis.report import ModuleReport
 from core.sextant import BoardRow, World
 from data.clock import age_text
 from pages.ui import charts_scores, theme, widgets
@@ -19,6 +22,12 @@ watchlist = list(sextant.settings.watchlist)
 held = set(sextant.symbols(market))
 symbols = [s for s in watchlist if s in held] or list(sextant.symbols(market))[:50]
 absent = [s for s in watchlist if s not in held]
+COLOURS = {"trend_strength": theme.MODULE["A"], "buy_opportunity": theme.UP, "sell_opportunity": theme.DOWN,
+           "risk_exposure": theme.MODULE["G"], "macro_sentiment": theme.MODULE["F"], "data_confidence": theme.NEUTRAL}
+
+
+KEY_SCORES = {"trend_strength": "Trend", "buy_opportunity": "Buy", "sell_opportunity": "Sell", "risk_exposure": "Risk",
+              "macro_sentiment": "Macro", "data_confidence": "Data"}
 
 
 def row_of(row: BoardRow) -> dict[str, object]:
@@ -28,17 +37,19 @@ def row_of(row: BoardRow) -> dict[str, object]:
         "Symbol": row.symbol, "Price": widgets.price_text(row.price, places) if row.price is not None else None,
         "24 h": widgets.change_text(row.change_24h) if row.price is not None else None, "Last 48 bars": list(row.closes),
     }
-    for module in sextant.modules:
-        report = row.card.report(module.letter) if row.card else None
-        line[module.short] = report.score if report else None
-        if module.letter in ("B", "J"):
-            line[_label_column(module.letter)] = _words(report.label) if report and report.label else None
+    for name, title in KEY_SCORES.items():
+        report = row.card.composite(name) if row.card else None
+        line[title] = report.score if report else None
+    regime, alarm = (row.card.report("B"), row.card.composite("anomaly_alert")) if row.card else (None, None)
+    line["Regime"] = _words(regime.label) if regime and regime.label else None
+    line["Alarm"] = _words(alarm.label) if alarm and alarm.label else None
     line["Age"] = age_text(max(0, sextant.clock.now_ms() - row.as_of_ms)) if row.as_of_ms else None
     return line
 
 
-def _label_column(letter: str) -> str:
-    return "Label" if letter == "B" else "Alarm"
+def _bar(report: ModuleReport) -> float | None:
+    """A module's number on 0..1; unknown stays empty."""
+    return None if report.score is None else widgets.shown_bar(report)
 
 
 def _words(label: str) -> str:
@@ -54,14 +65,14 @@ def headline(rows: list[BoardRow]) -> str:
     regimes = [c.report("B") for c in cards]
     trending = [r for r in regimes if r.label.startswith("TREND")]
     words.append(f"**{len(trending)} of {len(regimes)}** symbols trend")
-    known = [c for c in cards if c.report("A").score is not None]
+    trends = {c.symbol: c.composite("trend_strength").score for c in cards}
+    known = {symbol: score for symbol, score in trends.items() if score is not None}
     if known:
-        best, worst = max(known, key=lambda c: c.report("A").score or 0), min(known, key=lambda c: c.report("A").score or 0)
-        words.append(f"strongest **{best.symbol}** ({best.report('A').score:.2f}), "
-                     f"weakest **{worst.symbol}** ({worst.report('A').score:.2f})")
-    risky = [c for c in cards if (c.report("G").score or 0) >= 0.8]
-    words.append(f"high risk: **{', '.join(c.symbol for c in risky[:4])}**" if risky else "no symbol at high risk")
-    odd = [c.symbol for c in cards if c.report("J").label == "alert"]
+        best, worst = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
+        words.append(f"strongest **{best}** ({known[best]:.2f}), weakest **{worst}** ({known[worst]:.2f})")
+    risky = [c.symbol for c in cards if (c.composite("risk_exposure").score or 0) >= 0.8]
+    words.append(f"high risk: **{', '.join(risky[:4])}**" if risky else "no symbol at high risk")
+    odd = [c.symbol for c in cards if c.composite("anomaly_alert").label == "alert"]
     words.append(f"anomaly alert: **{', '.join(odd[:4])}**" if odd else "no anomaly alert")
     return " · ".join(words)
 
@@ -75,16 +86,17 @@ def board(rows: list[BoardRow], slot: st.delta_generator.DeltaGenerator, *, read
         "24 h": st.column_config.TextColumn("24 h", width=70, help="Change of the close against 24 hours before."),
         "Last 48 bars": st.column_config.LineChartColumn("Last 48 bars", width=96, color=theme.ACCENT,
                                                          help=f"Closes of the last 48 {interval} candles."),
-        "Label": st.column_config.TextColumn("Label", width=88,
-                                             help="Trend or range, once the probability has stood on one side for two bars."),
+        "Regime": st.column_config.TextColumn("Regime", width=88,
+                                              help="Trend or range, once the probability has stood on one side for two bars."),
         "Alarm": st.column_config.TextColumn("Alarm", width=50,
                                              help="info below 0.3, watch to 0.6, alert above; kept until it has been quiet for 6 bars."),
         "Age": st.column_config.TextColumn("Age", width=54, help="Since the newest candle closed."),
     }
-    for module in sextant.modules:
-        config[module.short] = st.column_config.ProgressColumn(
-            module.short, width=84, min_value=0.0, max_value=1.0, format="%.2f", color=theme.MODULE[module.letter],
-            help=f"{module.question} {module.type}. {widgets.RANGES.get(module.letter, '')}. Empty: not enough data.")
+    for name, title in KEY_SCORES.items():
+        composite = by_name(name)
+        config[title] = st.column_config.ProgressColumn(
+            title, width=84, min_value=0.0, max_value=1.0, format="%.2f", color=COLOURS.get(name, theme.ACCENT),
+            help=f"{composite.question} {composite.type}. Empty: not enough data.")
     with slot.container():
         look: dict[str, Any] = {"hide_index": True, "width": "stretch", "height": min(36 + 35 * len(frame), 1800), "column_config": config,
                                 "placeholder": "", "key": f"board-{ready}",
@@ -132,11 +144,12 @@ else:
     if cards:
         with pictures, guarded("the heat map"):
             st.subheader("Scores side by side", anchor=False)
-            columns = [(m.short, m.letter, [c.report(m.letter).score for _, c in cards]) for m in sextant.modules]
+            columns = [(m.short, m.letter, [_bar(c.report(m.letter)) for _, c in cards]) for m in sextant.modules]
+            mixed = [(c.title.replace(" ", "<br>", 1), c.name, [card.composite(c.name).score for _, card in cards]) for c in COMPOSITES]
             content = tuple(sextant.content(sextant.key(s, interval, market)) for s, _ in cards)
-            heat = theme.kept(lambda: charts_scores.heat_map([s for s, _ in cards], columns), "heat", content)
-            theme.draw(heat, key="heat", file_name=f"sextant-heat-{interval}",
-                       alt="Heat map of symbols by scores")
+            for name, across in (("modules", columns), ("composites", mixed)):
+                heat = theme.kept(partial(charts_scores.heat_map, [s for s, _ in cards], across), "heat", name, content)
+                theme.draw(heat, key=f"heat-{name}", file_name=f"sextant-{name}-{interval}", alt=f"Heat map of symbols by {name}")
             st.caption(widgets.as_of_line(cards[0][1].provenance, max(c.as_of_ms for _, c in cards))
                        + " · scores describe the market; whether they predict is the score lab's question")
 if absent and symbols:

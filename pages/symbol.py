@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from pages.ui import charts_market, charts_scores, module_tabs, theme, widgets
+from pages.ui import charts_market, charts_scores, composite_views, module_tabs, theme, widgets
 from pages.ui.session import focus, guarded, settle, workbench
 
 REGIME_BARS = 500
@@ -52,30 +52,34 @@ with guarded("the candles"):
 
     with scores_slot, st.spinner("Scoring ...", show_time=False):
         card = sextant.scores(key)
-        columns = st.columns(len(card.reports))
-        for column, report in zip(columns, card.reports, strict=True):
-            with column:
-                widgets.score_card(sextant.module(report.letter), report)
+        composite_views.cards(sextant, card)
     with chart_slot:
         st.caption(widgets.as_of_line(card.provenance, card.as_of_ms))
         if shade and known is None:
             with st.spinner("Reading regimes ...", show_time=False):
                 candle_chart(module_tabs.regime_sides(sextant, key, reach), "shaded")
 
-    tabs = st.tabs([f"{r.letter} · {sextant.module(r.letter).short}" for r in card.reports], key="module-tab", on_change="rerun")
+    titles = ["Composites", "Timeframes", *(f"{r.letter} · {sextant.module(r.letter).short}" for r in card.reports)]
+    first, frames, *tabs = st.tabs(titles, key="module-tab", on_change="rerun")
+    if first.open:
+        with first, guarded("the composites"):
+            composite_views.composite_tab(sextant, key, card)
+    if frames.open:
+        with frames, guarded("the timeframes"), st.spinner("Scoring other timeframes ...", show_time=False):
+            composite_views.timeframes(sextant, key)
     for tab, report in zip(tabs, card.reports, strict=True):
         if not tab.open:
             continue
         with tab, guarded(report.name):
             module = sextant.module(report.letter)
-            st.markdown(f"**{module.question}** {module_tabs.answer(report)}")
+            st.markdown(f"**{module.question}** {widgets.answer(report)}")
             picture, fall = st.columns([3, 2])
             with picture, st.spinner("Looking back ...", show_time=False):
                 module_tabs.draw(sextant, key, report)
             with fall:
                 st.markdown(f"What the score is made of (raw {report.raw:+.4f})" if report.raw is not None else "No score")
                 if report.raw is not None:
-                    fall_figure = theme.kept(partial(charts_scores.waterfall, report, signed=report.letter in ("A", "B")), "fall",
+                    fall_figure = theme.kept(partial(charts_scores.waterfall, report, signed=report.letter not in ("G", "I", "J")), "fall",
                                              report.letter, sextant.content(key))
                     theme.draw(fall_figure, key=f"fall-{report.letter}", file_name=f"{key.symbol}-{report.slug}-parts",
                                alt=f"Contributions to {report.name}")

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
+SIGNED = ("A", "C", "D", "E", "F", "H", "trend_strength", "macro_sentiment", "liquidity_pressure")  # 0.5 is neutral
+
+
 def waterfall(report: ModuleReport, *, signed: bool) -> go.Figure:
     """Contributions of what is known, largest first, adding up to the raw score.
 
@@ -26,7 +29,7 @@ def waterfall(report: ModuleReport, *, signed: bool) -> go.Figure:
     parts = sorted(known, key=lambda p: -abs(p.contribution or 0.0))
     names = [p.title for p in parts] + ["raw"]
     values = [p.contribution or 0.0 for p in parts] + [report.raw or 0.0]
-    module = theme.MODULE[report.letter]
+    module = theme.MODULE.get(report.letter, theme.ACCENT)
     plus, minus = (theme.UP, theme.DOWN) if signed else (module, theme.fade(module, 0.45))
     reach = np.cumsum([0.0, *values[:-1]])
     low, high = float(reach.min()), float(reach.max())
@@ -71,7 +74,7 @@ def heat_map(symbols: Sequence[str], columns: Sequence[tuple[str, str, Sequence[
         column = np.array([[np.nan if v is None else v] for v in values])
         fig.add_heatmap(
             z=column, y=list(symbols), x=[""], zmin=0, zmax=1, showscale=False, xgap=2, ygap=2, row=1, col=number,
-            colorscale=theme.diverging() if letter == "A" else theme.rising(theme.MODULE[letter]),
+            colorscale=theme.diverging() if letter in SIGNED else theme.rising(theme.MODULE.get(letter, theme.WARNING)),
             text=[["–" if v is None else f"{v:.2f}"] for v in values], texttemplate="%{text}",
             textfont={"size": 12, "color": theme.tone().text}, hovertemplate="%{y} " + title + ": %{z:.3f}<extra></extra>")
         fig.update_yaxes(autorange="reversed", showgrid=False, ticks="", row=1, col=number)

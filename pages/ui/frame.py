@@ -28,6 +28,7 @@ class PageRow:
 PAGES = (
     PageRow("Market", "pages/overview.py", "Overview", ":material/dashboard:", ""),
     PageRow("Market", "pages/symbol.py", "Analysis", ":material/query_stats:", "analysis"),
+    PageRow("Market", "pages/score_lab.py", "Score lab", ":material/biotech:", "score-lab"),
     PageRow("Set up", "pages/market_data.py", "Data", ":material/database:", "data"),
 )
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 HISTORY_BARS = 300
+DAILY_BARS = 180  # days of on-chain figures shown
 FITTED_DAYS = 60  # volatility models are fitted once a day, forests once a week: a longer look back would have to be waited for
 
 Overlay = Callable[[Candles], Mapping[str, np.ndarray]]
@@ -61,19 +62,17 @@ def history_bars(key: SeriesKey, most: int = HISTORY_BARS) -> int:
     return int(min(most, max(60, FITTED_DAYS * DAY_MS // key.interval.ms)))
 
 
-def answer(report: ModuleReport) -> str:
-    """The module's answer in one line."""
-    if report.score is None:
-        return f"Unknown: {report.reason}."
-    trust = "" if report.confidence is None else f", confidence {report.confidence:.0%}"
-    unusual = "" if report.percentile is None else f"; higher than {report.percentile:.0%} of its last 500 values"
-    label = f" ({report.label.replace('_', ' ').lower()})" if report.label else ""
-    return f"Score {report.score:.2f}{label}, coverage {report.coverage:.0%}{trust}{unusual}."
-
-
 def draw(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     """The chart that fits the module."""
-    DRAWINGS[report.letter](sextant, key, report)
+    DRAWINGS.get(report.letter, _plain)(sextant, key, report)
+
+
+def _plain(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
+    """A score and its coverage over time: for a module without a picture of its own."""
+    line = sextant.timeline(report.letter, key, history_bars(key))
+    fig = _history(sextant, key, line.close_time, {report.name: line.score, "coverage": line.coverage},
+                   colours=(theme.MODULE[report.letter], theme.NEUTRAL), height=300)
+    theme.draw(fig, key=f"tab-{report.letter}", file_name=f"{key.symbol}-{report.slug}", alt=f"{report.name} of {key.symbol}")
 
 
 def _trend(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
@@ -118,10 +117,29 @@ def _anomaly(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     theme.draw(fig, key="tab-J", file_name=f"{key.symbol}-anomaly", alt=f"Anomaly score of {key.symbol}")
 
 
+def _macro(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
+    line = sextant.timeline("F", key, DAILY_BARS * max(1, DAY_MS // key.interval.ms) if key.interval.ms < DAY_MS else HISTORY_BARS)
+    daily = slice(None, None, max(1, DAY_MS // key.interval.ms))
+    when = line.close_time[daily]
+    fig = _history(sextant, key, when, {"macro score": line.score[daily]}, colours=(theme.MODULE["F"],), levels=((0.5, "neutral"),),
+                   height=220)
+    theme.draw(fig, key="tab-F", file_name=f"{key.symbol}-macro", alt=f"Macro score of {key.symbol}")
+    fig = _history(sextant, key, when, {"MVRV z": line.tracks["mvrv_z"].value[daily]}, colours=(theme.ACCENT,), span=None, height=180,
+                   levels=((2.5, "neutral"), (6.0, "dear")))
+    theme.draw(fig, key="tab-F-mvrv", file_name=f"{key.symbol}-mvrv-z", alt=f"MVRV z-score of {key.symbol}")
+    fig = _history(sextant, key, when, {"stablecoin supply, 7 d": line.tracks["stable_flow"].value[daily],
+                                       "exchange net flow, 7 d": line.tracks["cex_netflow"].value[daily]},
+                   colours=(theme.UP, theme.DOWN), span=None, height=180, percent=True)
+    theme.draw(fig, key="tab-F-flows", file_name=f"{key.symbol}-flows", alt=f"Stablecoin and exchange flows beside {key.symbol}")
+    whose = report.shown.get("on_chain_of") or "no coin"
+    st.caption(f"On-chain figures of {whose}; each day is known from the hour its vendor closed it.")
+
+
 def _history(sextant: Sextant, key: SeriesKey, close_time: np.ndarray, lines: Mapping[str, np.ndarray], **look: Any) -> go.Figure:
     """A history figure, built once per content."""
     return theme.kept(lambda: charts_scores.history(close_time, lines, **look), "history", tuple(lines), sextant.content(key),
                       len(close_time))
 
 
-DRAWINGS: dict[str, Callable[[Sextant, SeriesKey, ModuleReport], None]] = {"A": _trend, "B": _regime, "G": _risk, "J": _anomaly}
+DRAWINGS: dict[str, Callable[[Sextant, SeriesKey, ModuleReport], None]] = {
+    "A": _trend, "B": _regime, "F": _macro, "G": _risk, "J": _anomaly}

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from core.badge import Badge
+    from core.sextant import Sextant
 
 RANGES = {"A": "0 strong down, 0.5 neutral, 1 strong up", "B": "probability that the market trends, 0 to 1",
-          "G": "0 calm, 1 high risk", "J": "0 usual, 1 extraordinary"}
+          "C": "-1 bearish, 0 neutral, 1 bullish", "D": "0 sellers, 0.5 balanced, 1 buyers", "E": "-1 to 1, 0 without a leader",
+          "F": "0 bearish, 0.5 neutral, 1 bullish", "G": "0 calm, 1 high risk", "H": "0 down, 0.5 nothing, 1 up within seconds",
+          "I": "weights, 0 to 1, the rest is cash", "J": "0 usual, 1 extraordinary"}
 
 
 def zone() -> ZoneInfo:
@@ -64,21 +67,46 @@ def change_text(change: float | None) -> str:
     return f"{'▲' if change > 0 else '▼' if change < 0 else '■'} {change:+.2%}"
 
 
-def score_card(module: ScoreModule, report: ModuleReport) -> None:
-    """One module: its number, its bar, its label, and how far it can be believed."""
+def score_card(title: str, words: str, report: ModuleReport, verdict: str = "") -> None:
+    """One score: its number, its bar, its label, how far it can be believed, and what the score lab says of it."""
     with st.container(border=True):
         known = report.score is not None
         label = report.label.replace("_", " ").lower() if report.label else ("" if known else "not enough data")
-        st.metric(f"{report.letter} · {module.short}", f"{report.score:.2f}" if report.score is not None else "unknown",
-                  delta=label or None, delta_color="off", delta_arrow="off",
-                  help=f"{report.name}: {report.type}. Range: {RANGES.get(report.letter, '0 to 1')}.")
-        st.progress(report.score if report.score is not None else 0.0)
+        st.metric(title, f"{report.score:.2f}" if report.score is not None else "unknown", delta=label or None, delta_color="off",
+                  delta_arrow="off", help=f"{words} Range: {RANGES.get(report.letter, '0 to 1')}.")
+        st.progress(shown_bar(report))
         trust = [f"coverage {report.coverage:.0%}"]
         if report.confidence is not None:
             trust.append(f"confidence {report.confidence:.0%}")
         if report.age_s:
             trust.append(f"input {report.age_s / 3600:.1f} h old")
-        st.caption(" · ".join(trust) if known else f"{report.reason.split(':')[0]}; its tab says why")
+        st.caption(" · ".join(trust + ([verdict] if verdict else [])) if known else f"{report.reason.split(':')[0]}; its tab says why")
+
+
+def shown_bar(report: ModuleReport) -> float:
+    """Where a score's bar ends, 0..1: a signed score (module C) has its zero in the middle; unknown is empty."""
+    if report.score is None:
+        return 0.0
+    value = 0.5 + 0.5 * report.score if report.letter in ("C", "E") else report.score
+    return min(1.0, max(0.0, value))
+
+
+def answer(report: ModuleReport) -> str:
+    """A report's answer in one line."""
+    if report.score is None:
+        return f"Unknown: {report.reason}."
+    trust = "" if report.confidence is None else f", confidence {report.confidence:.0%}"
+    unusual = "" if report.percentile is None else f"; higher than {report.percentile:.0%} of its last 500 values"
+    label = f" ({report.label.replace('_', ' ').lower()})" if report.label else ""
+    return f"Score {report.score:.2f}{label}, coverage {report.coverage:.0%}{trust}{unusual}."
+
+
+def part_title(sextant: Sextant, name: str) -> str:
+    """The title of a part: "A.rsi" is a metric of module A."""
+    letter, _, metric = name.partition(".")
+    if metric:
+        return sextant.module(letter).metric(metric).title
+    return name.replace("_", " ")
 
 
 def parts_frame(report: ModuleReport) -> pd.DataFrame:

@@ -1,0 +1,141 @@
+"""Composites on the Analysis page: cards, what they are made of, what changed, what would flip them, agreement across timeframes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from analysis.composites import COMPOSITES, Composite
+from analysis.report import ModuleReport
+from analysis.scorecard import Scorecard
+from core.sextant import Sextant
+from data.clock import iso
+from data.errors import DataError
+from data.market import DAY_MS, HOUR_MS, Interval, SeriesKey
+from pages.ui import charts_scores, theme, widgets
+
+PER_ROW = 5
+SPANS = {"an hour": HOUR_MS, "4 hours": 4 * HOUR_MS, "a day": DAY_MS, "3 days": 3 * DAY_MS, "a week": 7 * DAY_MS}
+HISTORY_BARS = 200
+TIMEFRAMES = (Interval.M5, Interval.M15, Interval.H1, Interval.H4, Interval.D1)
+
+
+def cards(sextant: Sextant, card: Scorecard) -> None:
+    """Modules and composites as small cards, five a row."""
+    lab = sextant.lab_result(card.interval, card.market)
+    items: list[tuple[str, str, ModuleReport]] = [
+        (c.title, f"{c.question} {c.type}.", card.composite(c.name)) for c in COMPOSITES]
+    items += [(f"{r.letter} · {sextant.module(r.letter).short}", f"{r.name}: {r.type}.", r) for r in card.reports]
+    for first in range(0, len(items), PER_ROW):
+        for column, (title, words, report) in zip(st.columns(PER_ROW), items[first : first + PER_ROW], strict=False):
+            with column:
+                widgets.score_card(title, words, report, verdict_words(lab, report))
+
+
+def verdict_words(lab: object, report: ModuleReport) -> str:
+    """What the score lab says of a score, dated; or that nobody has asked it yet."""
+    from core.score_lab import LabResult
+
+    if not isinstance(lab, LabResult):
+        return "not judged yet"
+    return f"lab: {lab.verdict(report.letter or report.slug)} ({lab.made_at[:10]})"
+
+
+def composite_tab(sextant: Sextant, key: SeriesKey, card: Scorecard) -> None:
+    """One composite in depth."""
+    names = {c.title: c for c in COMPOSITES}
+    chosen = st.pills("Composite", list(names), default=COMPOSITES[0].title, key="composite", required=True, label_visibility="collapsed")
+    composite = names[chosen or COMPOSITES[0].title]
+    report = card.composite(composite.name)
+    st.markdown(f"**{composite.question}** {widgets.answer(report)}")
+    picture, fall = st.columns([3, 2])
+    with picture, st.spinner("Looking back ...", show_time=False):
+        _history(sextant, key, composite)
+    with fall:
+        if report.raw is None:
+            st.info(report.reason)
+        else:
+            st.markdown(f"What it is made of (raw {report.raw:+.4f}, {composite.link})")
+            figure = theme.kept(partial(charts_scores.waterfall, report, signed=composite.kind.low < 0), "fall", composite.name,
+                                sextant.content(key))
+            theme.draw(figure, key=f"fall-{composite.name}", file_name=f"{key.symbol}-{composite.name}-parts",
+                       alt=f"Contributions to {composite.title}")
+    left, right = st.columns(2)
+    with left:
+        _changed(sextant, key, composite)
+    with right:
+        _flips(sextant, key, composite)
+    widgets.parts_table(report)
+    with st.expander("How is this computed?", icon=":material/functions:"):
+        st.markdown(widgets.plain(composite.explanation()))
+        st.caption(f"Weights of its coverage: {', '.join(f'{name} {weight:g}' for name, weight in composite.weights.items())}; "
+                   f"version {composite.weights_version}; horizon {composite.horizon}.")
+
+
+def _history(sextant: Sextant, key: SeriesKey, composite: Composite) -> None:
+    line = sextant.composite_line(composite.name, key, HISTORY_BARS)
+    figure = theme.kept(lambda: charts_scores.history(line.close_time, {composite.title: line.score, "coverage": line.coverage},
+                                                      colours=(theme.ACCENT, theme.NEUTRAL),
+                                                      levels=((0.5, "neutral"),) if composite.kind.low < 0 else (), height=300),
+                        "composite", composite.name, sextant.content(key))
+    theme.draw(figure, key=f"composite-{composite.name}", file_name=f"{key.symbol}-{composite.name}",
+               alt=f"{composite.title} of {key.symbol} over {HISTORY_BARS} bars")
+
+
+def _changed(sextant: Sextant, key: SeriesKey, composite: Composite) -> None:
+    """What moved it, between then and now."""
+    span = st.segmented_control("What changed in", list(SPANS), default="a day", key="changed-span", required=True)
+    newest = sextant.reader.last_close_ms(key)
+    if newest is None:
+        return
+    try:
+        change = sextant.what_changed(composite.name, key, newest + 1 - SPANS[span or "a day"])
+    except DataError as error:
+        st.caption(str(error))
+        return
+    when = widgets.local_text(change.before_ms + 1)
+    st.markdown(f"{change.score_before:.3f} → **{change.score_after:.3f}** ({change.change:+.3f}) since {when}")
+    rows = [{"Part": widgets.part_title(sextant, name), "Share of the move": share} for name, share in change.parts.items()
+            if abs(share) > 5e-5][:8]
+    st.dataframe(rows, hide_index=True, width="stretch", placeholder="", column_config={
+        "Share of the move": st.column_config.NumberColumn(format="%+.4f", help="The parts add up to the move of the score.")})
+
+
+def _flips(sextant: Sextant, key: SeriesKey, composite: Composite) -> None:
+    """The smallest changes of one input that would change the word."""
+    st.markdown("What would change the word")
+    near = [f for f in sextant.flips(composite.name, key) if f.reachable][:6]
+    if not near:
+        st.caption("No single input can change it from here, or its parts do not simply add up.")
+        return
+    rows = [{"Input": widgets.part_title(sextant, f.name), "Now": f.k_now, "Needed": f.k_needed, "Then": f.towards} for f in near]
+    st.dataframe(rows, hide_index=True, width="stretch", column_config={
+        "Now": st.column_config.NumberColumn(format="%+.3f", help="Unit score of the input: -1 to 1, or 0 to 1 for risks."),
+        "Needed": st.column_config.NumberColumn(format="%+.3f", help="All else equal.")})
+
+
+def timeframes(sextant: Sextant, key: SeriesKey) -> None:
+    """Module A on every held timeframe, and how far the signs agree; never averaged into a score."""
+    rows: list[dict[str, object]] = []
+    weight = lean = 0.0
+    for interval in TIMEFRAMES:
+        if interval not in sextant.intervals(key.symbol, key.market):
+            continue
+        try:
+            report = sextant.report("A", key.at(interval))
+        except DataError as error:
+            rows.append({"Interval": str(interval), "Trend": None, "Label": str(error)[:60], "Coverage": None, "As of": ""})
+            continue
+        rows.append({"Interval": str(interval), "Trend": report.score, "Label": report.label or report.reason[:60],
+                     "Coverage": report.coverage, "As of": iso(report.as_of_ms)[:16]})
+        if report.raw is not None:
+            weight += abs(report.raw)
+            lean += report.raw
+    st.dataframe(rows, hide_index=True, width="stretch", column_config={
+        "Trend": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.2f", color=theme.MODULE["A"]),
+        "Coverage": st.column_config.NumberColumn(format="percent")})
+    if weight > 0:
+        side = "up" if lean > 0 else "down"
+        st.caption(f"Agreement of the signs, weighted by strength: {abs(lean) / weight:.0%} ({side}). A longer timeframe joins by its last "
+                   "closed bar; the values are shown side by side, never averaged.")
