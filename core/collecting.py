@@ -23,7 +23,9 @@ from data.market import HOUR_MS, Interval, Market, Provenance, SeriesKey
 from data.storage.candles import CandleStore
 
 if TYPE_CHECKING:
+    from data.collector import Progress
     from data.frames import Candles
+    from data.streams.line import Sleep
     from data.streams.live import HealthRow, LiveStreams
 
 HISTORY_BARS = 4_000  # past the longest history a module declares
@@ -44,11 +46,15 @@ class CollectorState:
 
 
 class Collecting:
-    """A background thread that keeps `keys` current. Start and stop are safe to call twice; errors become words, never an end."""
+    """A background thread that keeps `keys` current. Start and stop are safe to call twice; errors become words, never an end.
+
+    `sleep` is what the streams wait by; a test whose clock runs faster gives its own, and looks around more often (`look_s`).
+    """
 
     def __init__(self, settings: Settings, clock: Clock, store: CandleStore, outside: Outside, *, symbols: Sequence[str] = (),
-                 ticks: bool = False, books: Sequence[str] = ()) -> None:
+                 ticks: bool = False, books: Sequence[str] = (), sleep: Sleep = asyncio.sleep, look_s: float = LOOK_S) -> None:
         self._settings, self._clock, self._store, self._outside = settings, clock, store, outside
+        self._sleep, self._look_s = sleep, look_s
         watched = tuple(symbols) or settings.watchlist
         self.keys = tuple(SeriesKey(s, i, settings.market) for i in dict.fromkeys((settings.interval, Interval.D1)) for s in watched)
         self._ticks, self._books = ticks, tuple(books)
@@ -125,10 +131,14 @@ class Collecting:
         for n, key in enumerate(self.keys, start=1):
             if self._stop.is_set():
                 return
-            self._words = f"Fetching the history of {key} ({n} of {len(self.keys)})"
+            what = self._words = f"Fetching the history of {key} ({n} of {len(self.keys)})"
             bars = DAILY_BARS if key.interval is Interval.D1 else HISTORY_BARS
+
+            def tell(step: Progress, what: str = what) -> None:
+                self._words = f"{what}: {step.note}" if step.note else what
+
             try:
-                self._outside.catch_up([key], most_bars=bars)
+                self._outside.catch_up([key], most_bars=bars, progress=tell, cancelled=self._stop.is_set)
             except SextantError as error:
                 self._words = str(error)
 
@@ -145,7 +155,7 @@ class Collecting:
         """Positioning every hour; and while the streams are not live, REST fetches each candle after its close."""
         asked = {key: self._clock.now_ms() for key in self.keys}
         observed_ms = 0
-        while not self._stop.wait(LOOK_S):
+        while not self._stop.wait(self._look_s):
             if self._clock.now_ms() - observed_ms >= HOUR_MS:
                 observed_ms = self._clock.now_ms()
                 self._observe()
@@ -167,13 +177,9 @@ class Collecting:
 
         spot, futures = stream_bases(self._settings.endpoint)
         provenance = Provenance.SIMULATED if self._settings.endpoint else Provenance.LIVE
-        aggregator = self._outside.aggregator()
 
         def keep(key: SeriesKey, candles: Candles, source: str) -> object:
             return self._store.append(key, candles, provenance=provenance, source=source)
-
-        async def candles(key: SeriesKey, start_ms: int, end_ms: int) -> Candles:
-            return await asyncio.to_thread(aggregator.candles, key, start_ms, end_ms)
 
         newest = {}
         for key in self.keys:
@@ -184,6 +190,6 @@ class Collecting:
         plan = Plan(series=self.keys, books=tuple((market, s) for s in self._books), spot_base=spot, futures_base=futures,
                     ticks=tuple((market, s) for s in dict.fromkeys(k.symbol for k in self.keys)) if self._ticks else ())
         recorder = TickRecorder(self._settings.home / "ticks") if self._ticks or self._books else None
-        sources = Sources(store=keep, candles=candles, snapshots={m: self._outside.snapshot_taker(m) for m in Market}, newest=newest,
-                          recorder=recorder)
-        return LiveStreams(plan, sources, clock=self._clock, random=Random(self._clock.now_ms()))
+        sources = Sources(store=keep, candles=self._outside.closed_candles(), newest=newest, recorder=recorder,
+                          snapshots={m: self._outside.snapshot_taker(m) for m in Market})
+        return LiveStreams(plan, sources, clock=self._clock, random=Random(self._clock.now_ms()), sleep=self._sleep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,14 @@ from data.storage.candles import CandleStore
 
 if TYPE_CHECKING:
     from data.collector import BackfillReport, Progress
+    from data.frames import Candles
     from data.observation_collector import Collected
     from data.sources.aggregator import BinanceAggregator
     from data.sources.endpoints import Endpoints
     from data.sources.health import HealthRow
     from data.storage.observations import ObservationStore
     from data.streams.book_feed import TakeSnapshot
+    from data.streams.kline_feed import Backfill
     from data.streams.messages import Snapshot
 
 PROBE_WAIT_S = 2.0
@@ -31,10 +34,14 @@ WITH_OPTIONS = ("BTCUSDT", "ETHUSDT")
 
 
 class Outside:
-    """What can be asked beyond this computer, or beyond this process where `endpoint` names a loopback exchange."""
+    """What can be asked beyond this computer, or beyond this process where `endpoint` names a loopback exchange.
 
-    def __init__(self, settings: Settings, clock: Clock, store: CandleStore, folder: Path) -> None:
-        self._settings, self._clock, self._store, self._folder = settings, clock, store, folder
+    `sleep` waits between tries and for the end of a limit; a test whose clock runs faster gives its own.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, store: CandleStore, folder: Path, *,
+                 sleep: Callable[[float], None] = time.sleep) -> None:
+        self._settings, self._clock, self._store, self._folder, self._sleep = settings, clock, store, folder, sleep
         self._built: BinanceAggregator | None = None
         self._lock = threading.Lock()
 
@@ -62,7 +69,8 @@ class Outside:
             if self._built is None:
                 from data.sources.aggregator import BinanceAggregator
 
-                self._built = BinanceAggregator(self._settings.home, self._clock, endpoints=endpoints(self._settings.endpoint))
+                self._built = BinanceAggregator(self._settings.home, self._clock, endpoints=endpoints(self._settings.endpoint),
+                                                sleep=self._sleep)
             return self._built
 
     def answers(self, wait_s: float = PROBE_WAIT_S) -> bool:
@@ -87,13 +95,15 @@ class Outside:
         from data.collector import backfill, never
 
         return backfill(self._store, self.aggregator(), keys, start_ms, end_ms, clock=self._clock, progress=progress,
-                        cancelled=cancelled or never)
+                        sleep=self._sleep, cancelled=cancelled or never)
 
-    def catch_up(self, keys: Sequence[SeriesKey], *, most_bars: int) -> BackfillReport:
+    def catch_up(self, keys: Sequence[SeriesKey], *, most_bars: int, progress: Callable[[Progress], None] | None = None,
+                 cancelled: Callable[[], bool] | None = None) -> BackfillReport:
         """From the newest stored candle of each series to now."""
-        from data.collector import catch_up
+        from data.collector import catch_up, never
 
-        return catch_up(self._store, self.aggregator(), keys, clock=self._clock, most_bars=most_bars)
+        return catch_up(self._store, self.aggregator(), keys, clock=self._clock, most_bars=most_bars, sleep=self._sleep,
+                        progress=progress, cancelled=cancelled or never)
 
     def observations(self) -> ObservationStore:
         """What is stored beside candles."""
@@ -113,8 +123,17 @@ class Outside:
         for kinds, days, asked in ((POSITIONING, POSITIONING_DAYS, symbols), (MACRO, MACRO_DAYS, symbols[:1]),
                                    (options, 1, [s for s in symbols if s in WITH_OPTIONS])):
             found += collect_observations(store, self.aggregator(), asked, kinds, now - days * DAY_MS, now, clock=self._clock,
-                                          cancelled=cancelled or (lambda: False), progress=progress)
+                                          cancelled=cancelled or (lambda: False), progress=progress, sleep=self._sleep)
         return found
+
+    def closed_candles(self) -> Backfill:
+        """What fills the holes of the streams: closed candles from the source ladder, asked in a thread of its own."""
+        aggregator = self.aggregator()
+
+        async def candles(key: SeriesKey, start_ms: int, end_ms: int) -> Candles:
+            return await asyncio.to_thread(aggregator.candles, key, start_ms, end_ms)
+
+        return candles
 
     def snapshot_taker(self, market: Market) -> TakeSnapshot:
         """What a local order book begins with: the book over REST, as the stream's own type."""

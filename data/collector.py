@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from data.clock import Clock, iso
-from data.errors import InputError, RateLimited, SourceError
+from data.errors import InputError, RateLimited, SourceError, UnknownSymbol
 from data.frames import Candles
 from data.market import MINUTE_MS, Market, SeriesKey
 from data.sources.aggregator import BinanceAggregator, Page, checked_range
@@ -305,7 +305,7 @@ class _Backfill:
                 except RateLimited as limit:
                     self._wait(report, limit)
                     continue
-                except SourceError:
+                except (SourceError, UnknownSymbol):
                     continue  # the next source may answer; without an answer nothing is confirmed
                 if not found and whole:
                     day = iso(self._clock.now_ms())[:10]

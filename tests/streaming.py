@@ -6,6 +6,8 @@ import asyncio
 import heapq
 import itertools
 import json
+import threading
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -18,12 +20,43 @@ START_MS = 1_760_000_040_000  # 2025-10-09 08:54:00 UTC, a whole minute
 
 
 class Pace(VirtualClock):
-    """A VirtualClock whose `sleep` ends when the clock is advanced past it."""
+    """A VirtualClock whose `sleep` (in the loop) and `wait` (in other threads) end when the clock is advanced past them.
+
+    Attributes
+    ----------
+    waiting : int
+        Threads inside `wait` now.
+    """
 
     def __init__(self, start_ms: int = START_MS) -> None:
         super().__init__(start_ms)
         self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
+        self._threads: list[tuple[int, int, threading.Event]] = []
+        self._guard = threading.Lock()
+        self._over = False
+        self.waiting = 0
+
+    def wait(self, seconds: float) -> None:
+        """A thread's sleep."""
+        woken = threading.Event()
+        with self._guard:
+            if self._over or seconds <= 0:
+                return
+            heapq.heappush(self._threads, (self.now_ms() + round(seconds * 1000), next(self._order), woken))
+            self.waiting += 1
+        woken.wait()
+
+    def let_go(self) -> None:
+        """Wake every thread, now and from now on: the run is over."""
+        self._over = True
+        self._wake(1 << 62)
+
+    def _wake(self, now: int) -> None:
+        with self._guard:
+            while self._threads and self._threads[0][0] <= now:
+                heapq.heappop(self._threads)[2].set()
+                self.waiting -= 1
 
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
@@ -39,6 +72,7 @@ class Pace(VirtualClock):
             done = heapq.heappop(self._sleepers)[2]
             if not done.done():
                 done.set_result(None)
+        self._wake(now)
         return now
 
     async def pass_time(self, seconds: float) -> None:
@@ -51,6 +85,22 @@ class Pace(VirtualClock):
             due = self._sleepers[0][0] if self._sleepers else until
             self.advance(max(0, min(due, until) - self.now_ms()))
             await settle()
+
+
+class QuickClock:
+    """The computer's clock from a chosen moment on, `speed` times as fast, and the sleeps that belong to it."""
+
+    def __init__(self, start_ms: int = START_MS, speed: float = 40.0) -> None:
+        self._start_ms, self._speed, self._began = start_ms, speed, time.monotonic()
+
+    def now_ms(self) -> int:
+        return self._start_ms + round((time.monotonic() - self._began) * 1000 * self._speed)
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds / self._speed)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / self._speed)
 
 
 async def settle(turns: int = 8) -> None:
@@ -94,7 +144,7 @@ class SmallExchange:
         self._server.close()
         await self._server.wait_closed()
 
-    def _greet(self, connection: ServerConnection, request: object):  # type: ignore[no-untyped-def]
+    def _greet(self, connection: ServerConnection, request: object):
         if self.refuse_with is None:
             return None
         response = connection.respond(self.refuse_with, "no\n")

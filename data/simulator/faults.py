@@ -193,12 +193,16 @@ class FaultBoard:
     Attributes
     ----------
     struck : list of (venue ms, kind, target)
-        Every single strike, in order: tests count these.
+        Every single strike, in order: tests count these. A lasting fault (skew, late candle) counts once per target it was felt at.
+    landed : set of int
+        Which entries of the script have struck.
     """
 
     script: tuple[Fault, ...] = ()
     struck: list[tuple[int, FaultKind, str]] = field(default_factory=list)
+    landed: set[int] = field(default_factory=set)
     _uses: dict[int, int] = field(default_factory=dict)
+    _felt: set[tuple[int, str]] = field(default_factory=set)
 
     def add(self, faults: Iterable[Fault]) -> None:
         self.script = (*self.script, *faults)
@@ -213,8 +217,17 @@ class FaultBoard:
                     continue
                 self._uses[number] = self._uses.get(number, 0) + 1
                 self.struck.append((now, fault.kind, stream or path or host))
+                self.landed.add(number)
                 found.append(fault)
         return found
+
+    def feel(self, kind: FaultKind, at: int, now: int, target: str, *, host: str = "", symbol: str = "") -> None:
+        """Count a lasting fault that was armed at `at` where it first shows."""
+        for number, fault in enumerate(self.script):
+            if fault.kind is kind and fault.armed(at) and fault.aims_at(host, symbol=symbol) and (number, target) not in self._felt:
+                self._felt.add((number, target))
+                self.landed.add(number)
+                self.struck.append((now, kind, target))
 
     def starting(self, kinds: frozenset[FaultKind], after: int, until: int) -> list[Fault]:
         """Faults of these kinds whose time comes with after < at <= until."""

@@ -40,7 +40,6 @@ from data.simulator.venue_streams import Broadcaster, Event
 
 CONNECTION_STARTS = frozenset({FaultKind.CUT, FaultKind.CLOSE, FaultKind.SHUTDOWN, FaultKind.SILENCE, FaultKind.SILENT_STREAM})
 REFUSALS = frozenset({FaultKind.REFUSE, FaultKind.HTTP_451})
-SKEWED = frozenset({FaultKind.SKEW})
 TICK_S = 0.05  # how often streams look at a real clock
 ENDPOINTS: dict[str, Endpoint] = {**SPOT_ENDPOINTS, **FUTURES_ENDPOINTS, **OPTION_ENDPOINTS}
 
@@ -61,6 +60,8 @@ class VenueOptions:
         Seconds of wall clock between server pings on spot; nine times as long on futures.
     limit_scale : float
         Request limits are multiplied by it; 0.01 makes them easy to hit.
+    delisted : frozenset of str
+        Symbols that REST answers with -1121 and streams leave out; the archive still has their files.
     """
 
     seed: int = 7
@@ -69,6 +70,7 @@ class VenueOptions:
     lifetime_ms: int = DAY_MS
     ping_s: float = 20.0
     limit_scale: float = 1.0
+    delisted: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -81,6 +83,7 @@ class Venue:
 
     def __post_init__(self) -> None:
         self.market = VenueMarket(self.options.seed, self.clock)
+        self.market.delisted = self.options.delisted
         self.broadcaster = Broadcaster(self.market)
         self.archives = Archives(self.market)
         self.blocked: set[Host] = set(self.options.blocked)
@@ -254,11 +257,13 @@ class Venue:
         """A true answer as holes, late candles and a wrong clock leave it."""
         if request.path.endswith("lines"):
             symbol = request.query.get("symbol", request.query.get("pair", ""))
-            return [row for row in answer if not self.faults.hole(symbol, row[0], row[6] + 1)
-                    and not (row[6] < now < row[6] + 1 + self.faults.late_ms(symbol, row[6] + 1))]
+            late = [row for row in answer if row[6] < now < row[6] + 1 + self.faults.late_ms(symbol, row[6] + 1)]
+            for row in late:
+                self.faults.feel(FaultKind.LATE_CANDLE, row[6] + 1, now, f"{request.path} {symbol}", symbol=symbol)
+            return [row for row in answer if row not in late and not self.faults.hole(symbol, row[0], row[6] + 1)]
         skew = self.faults.skew_ms(now, host)
         if skew and isinstance(answer, dict) and "serverTime" in answer:
-            self.faults.strike(SKEWED, now, host, path=request.path)
+            self.faults.feel(FaultKind.SKEW, now, now, f"{host} {request.path}", host=host)
             return answer | {"serverTime": answer["serverTime"] + skew}
         return answer
 

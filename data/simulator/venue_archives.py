@@ -1,8 +1,9 @@
 """The bulk archives: a zip per day or month with its CHECKSUM, and the S3-like listing, made on demand from the same truth.
 
-Kinds: spot klines, trades, aggTrades; um klines, markPriceKlines, indexPriceKlines, premiumIndexKlines, trades, aggTrades, metrics (daily),
-fundingRate (monthly). A day appears at 09:00 UTC of the next one, a month at 09:00 on the second of the next. Bars below one hour and
-trades and metrics reach back as far as the simulator's minutes (about 90 days), all else to its epoch. The listing's sizes are nominal.
+Kinds: spot klines, trades, aggTrades; um klines, markPriceKlines, indexPriceKlines, premiumIndexKlines, trades, aggTrades, metrics and
+bookDepth (daily), fundingRate (monthly). A day appears at 09:00 UTC of the next one, a month at 09:00 on the second of the next. Bars
+below one hour and trades and metrics reach back as far as the simulator's minutes (about 90 days), all else to its epoch. The
+listing's sizes are nominal.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from data.market import DAY_MS, HOUR_MS, Interval, Market
 from data.simulator import derivatives as derived
 from data.simulator.market import EPOCH_MS, FINE_DAYS
+from data.simulator.tickbook import step_at
 from data.simulator.venue_futures import derived_of, settlement_jitter_ms
 from data.simulator.venue_market import Row, VenueMarket, bar_end, month_open, next_month
 
@@ -28,6 +30,7 @@ PUBLISHED_MS = 9 * HOUR_MS
 MICROSECONDS_FROM_MS = 1_735_689_600_000  # spot files of 2025-01-01 and later
 FINE_REACH_DAYS = FINE_DAYS - 2
 PAGE = 1_000
+BOOK_DEPTH_MS = HOUR_MS // 2
 KEPT_FILES = 64
 HEADERS = {
     "klines": "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore",
@@ -36,10 +39,11 @@ HEADERS = {
     "metrics": "create_time,symbol,sum_open_interest,sum_open_interest_value,count_toptrader_long_short_ratio,"
                "sum_toptrader_long_short_ratio,count_long_short_ratio,sum_taker_long_short_vol_ratio",
     "fundingRate": "calc_time,funding_interval_hours,last_funding_rate",
+    "bookDepth": "timestamp,percentage,depth,notional",
 }
 PRICE_KINDS = {"markPriceKlines": "mark", "indexPriceKlines": "index", "premiumIndexKlines": "premium"}
 KINDS = {("spot", "daily"): ("aggTrades", "klines", "trades"), ("spot", "monthly"): ("aggTrades", "klines", "trades"),
-         ("futures/um", "daily"): ("aggTrades", "klines", "metrics", "trades", *PRICE_KINDS),
+         ("futures/um", "daily"): ("aggTrades", "bookDepth", "klines", "metrics", "trades", *PRICE_KINDS),
          ("futures/um", "monthly"): ("aggTrades", "fundingRate", "klines", "trades", *PRICE_KINDS)}
 DAILY_INTERVALS = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
 MONTHLY_INTERVALS = (*DAILY_INTERVALS, "3d", "1w", "1mo")
@@ -126,7 +130,8 @@ class Archives:
         if file.interval:
             lines = self._candles(file)
         else:
-            makers = {"aggTrades": self._trades, "trades": self._trades, "metrics": self._metrics, "fundingRate": self._funding}
+            makers = {"aggTrades": self._trades, "trades": self._trades, "metrics": self._metrics, "fundingRate": self._funding,
+                      "bookDepth": self._book_depth}
             lines = makers[file.kind](file)
         if not lines:
             return None
@@ -184,6 +189,22 @@ class Archives:
                            f"{ratios[1][i]:.8f},{ratios[2][i]:.8f},{taker[at][0]:.8f}")
         turn = (file.start_ms // DAY_MS * 37) % max(1, len(out))
         return out[turn:] + out[:turn]  # real files are not sorted either
+
+    def _book_depth(self, file: ArchiveFile) -> list[str]:
+        """Every half hour (the exchange's are 30 s apart): base and quote quantity within so many percent of the mid, cumulative."""
+        tick, step = (getattr(self.market.tape.listing(file.symbol), name) for name in ("tick", "step"))
+        s = self.market.spelling(file.symbol, file.market)
+        out = []
+        for at in range(file.start_ms, file.end_ms, BOOK_DEPTH_MS):
+            book = self.market.floor.book(file.symbol, file.market, step_at(at))
+            sides = {sign: np.array(list(side.items()), np.float64) * (tick, step) for sign, side in ((-1, book.bids), (1, book.asks))}
+            mid = (sides[-1][0, 0] + sides[1][0, 0]) / 2
+            day = datetime.fromtimestamp(at // 1000, UTC)
+            for percent in (-5, -4, -3, -2, -1, -0.2, 0.2, 1, 2, 3, 4, 5):
+                levels = sides[-1 if percent < 0 else 1]
+                near = levels[np.abs(levels[:, 0] / mid - 1) <= abs(percent) / 100]
+                out.append(f"{day:%Y-%m-%d %H:%M:%S},{percent:.2f},{s.q(near[:, 1].sum())},{s.v((near[:, 0] * near[:, 1]).sum())}")
+        return out
 
     def _funding(self, file: ArchiveFile) -> list[str]:
         number = self.market.tape.number(file.symbol)

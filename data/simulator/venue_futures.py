@@ -134,7 +134,7 @@ def funding_rate(q: Query) -> list[dict[str, Any]]:
     limit = q.limit(100, 1000)
     found = derived_of(q.market)
     rows: list[dict[str, Any]] = []
-    for symbol in ([q.symbol()] if "symbol" in q.sent else q.market.symbols):
+    for symbol in ([q.symbol()] if "symbol" in q.sent else q.market.listed):
         number, stop = found.number(symbol), min(q.now, end if end is not None else q.now)
         step = derived.funding_hours(number) * HOUR_MS
         times = derived.funding_times(number, start if start is not None else max(0, stop - (limit + 1) * step), stop)
@@ -164,7 +164,7 @@ def _mark_text(found: Derived, symbol: str, at: int) -> str:
 
 def funding_info(q: Query) -> list[dict[str, Any]]:
     out = []
-    for symbol in q.market.symbols:
+    for symbol in q.market.listed:
         hours = derived.funding_hours(q.market.tape.number(symbol))
         if hours != 8:  # only symbols with adjusted terms are listed
             cap = f"{derived.FUNDING_CAP[hours]:.8f}"
@@ -263,7 +263,7 @@ def exchange_info(q: Query) -> dict[str, Any]:
                        {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 1200},
                        {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 300}],
         "exchangeFilters": [], "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],
-        "symbols": [_symbol_info(q.market, symbol) for symbol in q.market.symbols]}
+        "symbols": [_symbol_info(q.market, symbol) for symbol in q.market.listed]}
 
 
 def _symbol_info(market: VenueMarket, symbol: str) -> dict[str, Any]:

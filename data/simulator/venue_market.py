@@ -102,11 +102,16 @@ class VenueMarket:
         self.tape = Tape(seed, clock)
         self.floor = Floor(self.tape)
         self.beside: dict[str, Any] = {}  # what other layers remember of this market
+        self.delisted: frozenset[str] = frozenset()  # REST and streams know them no more; the archive keeps them
         self._spelling: dict[tuple[str, Market], Spelling] = {}
 
     @property
     def symbols(self) -> tuple[str, ...]:
         return self.tape.symbols
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        return tuple(s for s in self.tape.symbols if s not in self.delisted)
 
     def spelling(self, symbol: str, market: Market) -> Spelling:
         found = self._spelling.get((symbol, market))

@@ -89,7 +89,7 @@ class Query:
         value = self.required(name)
         if not _LEGAL.match(value):
             raise ApiError(-1100, f"Illegal characters found in parameter '{name}'; legal range is '^[\\w\\-._&&[^a-z]]{{1,50}}$'.")
-        if value not in self.market.symbols:
+        if value not in self.market.listed:
             raise invalid_symbol()
         return value
 
@@ -109,7 +109,7 @@ class Query:
         except (ValueError, AssertionError):
             raise ApiError(-1100, "Illegal characters found in parameter 'symbols'; legal range is "
                                   "'^\\[(\"[A-Z0-9-_.]{1,20}\"(,\"[A-Z0-9-_.]{1,20}\"){0,}){0,1}\\]$'.") from None
-        if any(n not in self.market.symbols for n in names):
+        if any(n not in self.market.listed for n in names):
             raise invalid_symbol()
         return names
 

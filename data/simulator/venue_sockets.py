@@ -61,7 +61,7 @@ class Connection:
 
     def subscribe(self, names: list[str]) -> None:
         for name in names:
-            self.streams[name] = parse_stream(name, self.market, self.venue.market.symbols)
+            self.streams[name] = parse_stream(name, self.market, self.venue.market.listed)
 
     def carries(self, spec: StreamSpec) -> bool:
         """Whether this route delivers the stream; otherwise it is silent though subscribed (binance.md 1, 11.2)."""
@@ -154,11 +154,14 @@ class Connection:
         spec = self.streams.get(name)
         symbol = spec.symbol if spec else ""
         if board.script:
-            payload = skewed(payload, board.skew_ms(at, self.host))
+            if skew := board.skew_ms(at, self.host):
+                payload = skewed(payload, skew)
+                board.feel(FaultKind.SKEW, at, at, f"{self.host} {name}", host=self.host)
             if found := CLOSED_CANDLE.search(payload):
                 if board.hole(symbol, int(found[1]), int(found[2]) + 1):
                     return
                 if late := board.late_ms(symbol, at):
+                    board.feel(FaultKind.LATE_CANDLE, at, at, name, symbol=symbol)
                     self.postpone(at + late, self.frame(name, payload))
                     return
             faults = board.strike(MESSAGE_KINDS, at, self.host, stream=name, symbol=symbol)

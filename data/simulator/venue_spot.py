@@ -187,7 +187,7 @@ def per_symbol(one: Callable[[VenueMarket, str, int], dict[str, Any]]) -> Callab
         names = q.symbols()
         if names is None and "symbol" in q.sent:
             return one(q.market, q.symbol(), q.now)
-        return [one(q.market, s, q.now) for s in (names if names is not None else q.market.symbols)]
+        return [one(q.market, s, q.now) for s in (names if names is not None else q.market.listed)]
 
     return answer
 
@@ -221,7 +221,7 @@ def exchange_info(q: Query) -> dict[str, Any]:
     names = q.symbols()
     for name in ("permissions", "symbolStatus", "showPermissionSets"):
         q.text(name)
-    chosen = names if names is not None else [q.symbol()] if "symbol" in q.sent else list(q.market.symbols)
+    chosen = names if names is not None else [q.symbol()] if "symbol" in q.sent else list(q.market.listed)
     return {
         "timezone": "UTC", "serverTime": q.now,
         "rateLimits": [

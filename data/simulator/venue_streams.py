@@ -183,7 +183,7 @@ class Broadcaster:
             at = until // spec.speed_ms * spec.speed_ms
             if not newest or at <= after:
                 return []
-            return [(at, self._quote(symbol, spec.market, at)) for symbol in self.market.symbols]
+            return [(at, self._quote(symbol, spec.market, at)) for symbol in self.market.listed]
         out: list[Event] = []
         for step in range(step_at(after) + 1, step_at(until) + 1):
             at = time_of(step)
@@ -202,7 +202,7 @@ class Broadcaster:
     # -- prices and tickers -----------------------------------------------------------------------------------------
 
     def _whose(self, spec: StreamSpec) -> tuple[str, ...]:
-        return self.market.symbols if spec.symbol == "*" else (spec.symbol,)
+        return self.market.listed if spec.symbol == "*" else (spec.symbol,)
 
     def _mark_price(self, spec: StreamSpec, after: int, until: int, newest: bool) -> list[Event]:
         out: list[Event] = []

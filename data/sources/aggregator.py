@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data.clock import Clock, iso
-from data.errors import BadTime, NotOffered, RateLimited, SourceError
+from data.errors import BadTime, NotOffered, RateLimited, SourceError, UnknownSymbol
 from data.frames import EARLIEST_MS, Candles, concat
-from data.market import DAY_MS, VENUE, Market, SeriesKey, worst_provenance
+from data.market import DAY_MS, HOUR_MS, VENUE, Market, SeriesKey, worst_provenance
 from data.observations import Kind, Observations
-from data.sources.base import Source, Window
+from data.sources.archive import DAY_FILES
+from data.sources.base import Source, Window, cut
 from data.sources.budget import Budget
 from data.sources.endpoints import Endpoints
 from data.sources.fields import joined
@@ -31,6 +32,7 @@ from data.sources.health import HealthRow, degraded_sentences, health_row
 from data.sources.parse_archive import METRIC_KINDS
 from data.sources.parse_exchange_info import ExchangeInfo
 from data.sources.parse_klines import Bars
+from data.sources.ranges import checked_range, without
 from data.sources.registry import SOURCES
 from data.sources.transport import Transport
 
@@ -181,40 +183,62 @@ class BinanceAggregator:
         RateLimited
             Come back at `retry_at_ms` with what is still missing; pages yielded before are good.
         UnknownSymbol, UnknownInterval
-            The exchange does not have this series.
+            The exchange does not have this series, nor does its archive in this stretch.
         SourceError
             No source gave anything; the reasons of all are in the message.
         """
         left = [(a, b) for a, b in ranges if b > a]
         problems: list[str] = []
         answered = False
+        unknown: UnknownSymbol | None = None
         for source in self.candle_sources(key):
             if not left:
                 return
+            if unknown is not None and source.confirms_gaps:
+                continue  # another door of the same house
             try:
                 left = self._after_listing(source, key, left)
-                windows = [window for a, b in left for window in source.windows(key, a, b)]
+                look = source.windows if unknown is None else source.published
+                windows = [window for a, b in left for window in look(key, a, b)]
                 for page in self._in_order(source, key, windows, workers):
                     yield page
+                    if not source.confirms_gaps and problems and not len(page.bars.candles):
+                        continue  # a file that is not published says nothing about a candle of which a better source could not be asked
                     answered = True
-                    left = _without(left, page.window)
+                    left = without(left, page.window)
                 answered = answered or not left
             except RateLimited:
                 raise
+            except UnknownSymbol as error:  # delisted or settled, perhaps: the archive keeps what it had
+                unknown = error
             except SourceError as error:
                 problems.append(str(error))
+        if unknown is not None and not answered:
+            raise self._settled(key) or unknown
         if left and not answered:
             words = "; ".join(dict.fromkeys(problems)) or "nothing is published for these days yet"
             raise NotOffered(f"no source gave candles of {key}: {words}")
+
+    def _settled(self, key: SeriesKey) -> UnknownSymbol | None:
+        """What is said of a symbol that is only in the archive, and there at other times than asked for."""
+        for source in self.candle_sources(key):
+            try:
+                month = "" if source.confirms_gaps else source.last_month(key)
+            except SourceError:
+                continue
+            if month:
+                return UnknownSymbol(f"{key.symbol} is not listed any more; the {source.name} has candles of it in {month}: ask for that")
+        return None
 
     def _after_listing(self, source: Source, key: SeriesKey, left: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Leave out what lies before the first candle there is: a symbol listed last year needs no pages of the year before."""
         first = source.first_open_ms(key, left[0][0])
         if first is None:
-            return left if not source.confirms_gaps else []
+            return [] if source.confirms_gaps else left
         floor = key.interval.floor(first)
-        if source.confirms_gaps and floor > left[0][0]:
-            self._listed[key] = floor
+        if source.confirms_gaps and floor > left[0][0] and key not in self._listed:  # its listing, or only a hole?
+            oldest = source.first_open_ms(key, EARLIEST_MS)
+            self._listed[key] = floor if oldest is None else key.interval.floor(oldest)
         return [(max(a, floor), b) for a, b in left if b > floor]
 
     def listed_from(self, key: SeriesKey) -> int | None:
@@ -285,40 +309,56 @@ class BinanceAggregator:
         """Rows with start <= event_time < end.
 
         Where the exchange's API keeps only 30 days, older rows come from its archive; where the API does not answer, all the
-        archive has. Another venue is asked only when the exchange gives nothing at all, or when `venue` names it (okx), and is
-        never mixed with it.
+        archive has. Trades of past days come from the archive first. Another venue is asked only when the exchange gives nothing
+        at all, or when `venue` names it (okx), and is never mixed with it.
 
         Raises
         ------
-        RateLimited
+        RateLimited, UnknownSymbol
             As `pages`.
         SourceError
             No source gave anything; the reasons of all are in the message.
         """
         if end_ms <= start_ms:
             raise BadTime(f"expected a start before the end, got {iso(start_ms)} to {iso(end_ms)}; swap them")
-        able = [source for source in self.sources if kind in source.provides and source.serves(market)
+        now = self.clock.now_ms()
+        able = [source for source in self.sources if kind in source.provides and source.serves(market, kind)
                 and venue in ("", VENUE if not source.source_provenance.startswith("VENUE:") else source.source_provenance[6:])]
         own = [source for source in able if not source.source_provenance.startswith("VENUE:")]
+        today, edge = now // DAY_MS * DAY_MS, now - STATS_DAYS * DAY_MS
+        by_day = kind in DAY_FILES and start_ms < today
+        if by_day:  # the archive has whole days, the APIs only the newest trades
+            own.sort(key=lambda source: source.confirms_gaps)
         notes: list[str] = []
         parts: list[tuple[Source, Observations]] = []
-        edge = self.clock.now_ms() - STATS_DAYS * DAY_MS
+        unknown: list[UnknownSymbol] = []
         for source in own:
-            a = start_ms
-            if parts:  # an earlier source answered: the archive adds only what lies before its first row
+            a, b = start_ms, end_ms
+            if parts and by_day:  # the API adds what came after the archive's last row
+                last = int(parts[0][1].event_time[-1])
+                if parts[-1][0].confirms_gaps or end_ms - HOUR_MS <= last < end_ms <= today:
+                    break
+                a = last + 1
+            elif parts:  # an earlier source answered: the archive adds only what lies before its first row
                 if kind not in METRIC_KINDS or start_ms >= edge:
                     break
-                a, b = start_ms, int(parts[0][1].event_time.min()) if len(parts[0][1]) else end_ms
-            else:
-                b = end_ms
-            found = self._ask(source, kind, symbol, a, b, market, notes)
+                b = int(parts[0][1].event_time.min()) if len(parts[0][1]) else end_ms
+            if unknown and source.confirms_gaps:
+                continue
+            found = self._ask(source, kind, symbol, a, b, market, notes, unknown)
+            if by_day and found is not None:
+                found = cut(found, a, b)
+                if not len(found) and not source.confirms_gaps:
+                    continue
             if found is not None and (len(found) or not parts):
-                if source is not own[0] and not parts and len(found):
+                if source is not own[0] and not parts and len(found) and not by_day:
                     notes.append(f"{kind} comes from the {source.name}: {source.lacks}")
                 parts.append((source, found))
+        if unknown and not any(len(found) for _, found in parts):
+            raise unknown[0]
         if not any(len(found) for _, found in parts):
             for source in able:
-                found = None if source in own else self._ask(source, kind, symbol, start_ms, end_ms, market, notes)
+                found = None if source in own else self._ask(source, kind, symbol, start_ms, end_ms, market, notes, unknown)
                 if found is not None and len(found):
                     parts = [(source, found)]
                     if own:
@@ -332,11 +372,15 @@ class BinanceAggregator:
         return Answered(whole, names, tuple(dict.fromkeys(note for note in notes if note)), venue)
 
     @staticmethod
-    def _ask(source: Source, kind: Kind, symbol: str, start_ms: int, end_ms: int, market: Market, notes: list[str]) -> Observations | None:
+    def _ask(source: Source, kind: Kind, symbol: str, start_ms: int, end_ms: int, market: Market, notes: list[str],
+             unknown: list[UnknownSymbol]) -> Observations | None:
         try:
             found = source.observations(kind, symbol, start_ms, end_ms, market)
         except RateLimited:
             raise
+        except UnknownSymbol as error:
+            unknown.append(error)
+            return None
         except (SourceError, BadTime) as error:
             notes.append(str(error))
             return None
@@ -354,38 +398,3 @@ class BinanceAggregator:
     def degraded(self) -> tuple[str, ...]:
         """Sentences for the banner: what does not work and what stands in for it. Empty while all is well or nothing was asked."""
         return degraded_sentences(self.sources, self.health(), self.clock_offset_ms())
-
-
-def checked_range(key: SeriesKey, start_ms: int, end_ms: int, now_ms: int) -> tuple[int, int]:
-    """Both ends on the interval's grid, the end no later than the last closed candle.
-
-    Raises
-    ------
-    BadTime
-        When it is upside down, empty, in the future, or before 2010.
-    """
-    if end_ms <= start_ms:
-        raise BadTime(f"expected a start before the end, got {iso(start_ms)} to {iso(end_ms)}; swap them")
-    if start_ms >= now_ms:
-        raise BadTime(f"the range begins in the future ({iso(start_ms)}, now it is {iso(now_ms)}); ask for an earlier start")
-    if end_ms <= EARLIEST_MS:
-        raise BadTime(f"the range ends before 2010 ({iso(end_ms)}); no market is that old: are these seconds?")
-    interval = key.interval
-    first = interval.floor(max(start_ms, EARLIEST_MS) + interval.ms - 1)
-    last = min(interval.floor(now_ms), interval.floor(end_ms + interval.ms - 1))
-    if last <= first:
-        raise BadTime(f"no {interval} candle has closed between {iso(start_ms)} and {iso(min(end_ms, now_ms))}; ask for an earlier start")
-    return first, last
-
-
-def _without(ranges: list[tuple[int, int]], window: Window) -> list[tuple[int, int]]:
-    """Half-open stretches minus a window."""
-    out = []
-    for a, b in ranges:
-        if a < min(b, window.start_ms):
-            out.append((a, min(b, window.start_ms)))
-        if max(a, window.end_ms) < b:
-            out.append((max(a, window.end_ms), b))
-    return out
-
-

@@ -19,14 +19,19 @@ from data.importing.tabular import read_table
 from data.market import DAY_MS, Interval, Market, Provenance, SeriesKey
 from data.observations import Kind, Observations
 from data.sources.base import Source, Window, cut, one_series
-from data.sources.parse_archive import METRIC_KINDS, archive_funding_of, metrics_of, price_table_of
+from data.sources.fields import joined
+from data.sources.parse_archive import METRIC_KINDS, archive_funding_of, book_depth_of, metrics_of, price_table_of, trade_table_of
 from data.sources.parse_klines import Bars
 
 _FOLDER = {Market.SPOT: "spot", Market.PERP: "futures/um"}
 _PRICE_FOLDER = {Kind.MARK_PRICE: "markPriceKlines", Kind.INDEX_PRICE: "indexPriceKlines", Kind.PREMIUM_INDEX: "premiumIndexKlines"}
+_TRADE_FOLDER = {Kind.TRADES: "trades", Kind.AGG_TRADES: "aggTrades"}
+DAY_FILES = tuple(_TRADE_FOLDER)  # whole days of them are here, while the APIs give the newest thousand or the last hour
 DAYS_BEFORE_MONTH = 8  # up to so many missing days of a month come as daily files: they are fewer bytes, and mend bad months
 _MONTHLY_ONLY = (Interval.D3, Interval.W1)
 _KEPT_FILES = 64
+MOST_LOOKED_AT = 120  # files asked for when nobody knows the symbol
+FIRST_YEAR = 2017
 _AT_ONCE = 4
 _PROBE = "/data/spot/monthly/klines/BTCUSDT/1d/BTCUSDT-1d-2024-01.zip.CHECKSUM"
 
@@ -37,7 +42,7 @@ class Archive(Source):
     name = "Binance archive"
     channel_name = "archive"
     candle_markets = (Market.SPOT, Market.PERP)
-    provides = (Kind.FUNDING, *METRIC_KINDS, *_PRICE_FOLDER)
+    provides = (Kind.FUNDING, *METRIC_KINDS, *_PRICE_FOLDER, *_TRADE_FOLDER, Kind.BOOK_DEPTH)
     lacks = "nothing after yesterday, and funding only of finished months"
     source_provenance = Provenance.ARCHIVE
 
@@ -68,7 +73,7 @@ class Archive(Source):
     def fetch(self, key: SeriesKey, window: Window) -> Bars:
         month = len(window.name) == 7
         try:
-            return self._candles(key, window, window.name, "monthly" if month else "daily")
+            return self._candles(key, window)
         except NotOffered:
             if not month or key.interval in _MONTHLY_ONLY:
                 return Bars(Candles.empty(key.interval))  # not published: a hole that stays "not yet known"
@@ -80,9 +85,8 @@ class Archive(Source):
         rejected = tuple(words for bars in found for words in bars.rejected)
         return Bars(concat(parts) if parts else Candles.empty(key.interval), rejected)
 
-    def _candles(self, key: SeriesKey, window: Window, day: str, span: str) -> Bars:
-        spelled = str(key.interval)
-        path = f"/data/{_FOLDER[key.market]}/{span}/klines/{key.symbol}/{spelled}/{key.symbol}-{spelled}-{day}.zip"
+    def _candles(self, key: SeriesKey, window: Window) -> Bars:
+        path = self._path(key, window.name)
         data = self._file(path, keep=False)
         try:
             table = read_table(data, key.symbol, key.interval)
@@ -109,6 +113,15 @@ class Archive(Source):
             folder = f"{_PRICE_FOLDER[kind]}/{symbol}/1h/{symbol}-1h"
             files = [f"/data/futures/um/{'monthly' if len(w.name) == 7 else 'daily'}/{folder}-{w.name}.zip" for w in windows]
             found = self._many(files, lambda data: price_table_of(data, kind, provenance=self.provenance))
+        elif kind in _TRADE_FOLDER:  # by day: some monthly files are short, and of a busy symbol too large to be read at once
+            name = _TRADE_FOLDER[kind]
+            days = [_day(day) for day in range(start_ms // DAY_MS * DAY_MS, end_ms, DAY_MS)]
+            found = self._many([f"/data/{_FOLDER[market]}/daily/{name}/{symbol}/{symbol}-{name}-{d}.zip" for d in days],
+                               lambda data: trade_table_of(data, kind, provenance=self.provenance), keep=False)
+        elif kind is Kind.BOOK_DEPTH:
+            days = [_day(day) for day in range(start_ms // DAY_MS * DAY_MS, end_ms, DAY_MS)]
+            found = self._many([f"/data/futures/um/daily/bookDepth/{symbol}/{symbol}-bookDepth-{d}.zip" for d in days],
+                               lambda data: book_depth_of(data, provenance=self.provenance))
         else:
             return super().observations(kind, symbol, start_ms, end_ms, market)
         parts = [part for part in found if part is not None]
@@ -116,15 +129,45 @@ class Archive(Source):
             raise NotOffered(f"{self.name} has no {kind} of {symbol} for these days", host=self.channel.host)
         missing = len(found) - len(parts)
         note = f"{missing} of {len(found)} files of {symbol} {kind} are not published" if missing else ""
+        if kind in _TRADE_FOLDER or kind is Kind.BOOK_DEPTH:  # many rows of one moment, and no two files hold the same day
+            return cut(joined(kind, parts, self.provenance, note), start_ms, end_ms)
         return cut(one_series(kind, parts, self.provenance, note), start_ms, end_ms)
 
-    def serves(self, market: Market) -> bool:
-        return market is Market.PERP
+    def serves(self, market: Market, kind: Kind) -> bool:
+        return market is Market.PERP or kind in _TRADE_FOLDER
 
-    def _many(self, paths: list[str], parse: Callable[[bytes], Observations]) -> list[Observations | None]:
+    def published(self, key: SeriesKey, start_ms: int, end_ms: int) -> list[Window]:
+        """The windows of a stretch whose files exist, asked by their small digests: for a symbol that the APIs do not know."""
+        wanted = self.windows(key, start_ms, end_ms)[-MOST_LOOKED_AT:]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            there = list(pool.map(lambda window: self._exists(key, window.name), wanted))
+        return [window for window, found in zip(wanted, there, strict=True) if found]
+
+    def last_month(self, key: SeriesKey) -> str:
+        """A month, looked for in steps of half a year back from now, that has candles of the series; empty for none."""
+        now = datetime.fromtimestamp(self._clock.now_ms() // 1000, UTC)
+        for back in range(2 * (now.year - FIRST_YEAR)):
+            year, half = divmod(2 * now.year + (now.month > 6) - back, 2)
+            month = f"{year}-{'07' if half else '01'}"
+            if self._exists(key, month):
+                return month
+        return ""
+
+    def _exists(self, key: SeriesKey, name: str) -> bool:
+        try:
+            self._transport.get(self.channel, f"{self._path(key, name)}.CHECKSUM")
+        except NotOffered:
+            return False
+        return True
+
+    def _path(self, key: SeriesKey, name: str) -> str:
+        span, spelled = "monthly" if len(name) == 7 else "daily", str(key.interval)
+        return f"/data/{_FOLDER[key.market]}/{span}/klines/{key.symbol}/{spelled}/{key.symbol}-{spelled}-{name}.zip"
+
+    def _many(self, paths: list[str], parse: Callable[[bytes], Observations], *, keep: bool = True) -> list[Observations | None]:
         def one(path: str) -> Observations | None:
             try:
-                return parse(self._file(path, keep=True))
+                return parse(self._file(path, keep=keep))
             except NotOffered:
                 return None
 

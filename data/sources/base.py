@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from data.sources.client import FencedClient
 
 FRESH_MS = 86_400_000  # a window that ends within this of our clock is checked against the exchange's own time
+ALONE_MS = 10 * 60_000  # a newest candle with none after it is believed when it closed so long ago: no cache is that old
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,14 @@ class Source(ABC):
         """How a stretch of candles is cut into requests, oldest first."""
         raise NotOffered(f"{self.name} has no candles", host=self.channel.host)
 
+    def published(self, key: SeriesKey, start_ms: int, end_ms: int) -> list[Window]:
+        """Of a series that the exchange's APIs do not know: the windows that this source has all the same."""
+        return []
+
+    def last_month(self, key: SeriesKey) -> str:
+        """Of such a series: a month of which this source has candles; empty for none."""
+        return ""
+
     def fetch(self, key: SeriesKey, window: Window) -> Bars:
         """The closed candles of one window; those missing are simply not there."""
         raise NotOffered(f"{self.name} has no candles", host=self.channel.host)
@@ -106,8 +115,8 @@ class Source(ABC):
         """Rows with start <= event_time < end. Kinds that exist only now ignore the range."""
         raise NotOffered(f"{self.name} has no {kind}", host=self.channel.host)
 
-    def serves(self, market: Market) -> bool:
-        """Whether its observations are about this market."""
+    def serves(self, market: Market, kind: Kind) -> bool:
+        """Whether its observations of this kind are about this market."""
         return True
 
 

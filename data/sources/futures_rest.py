@@ -8,7 +8,7 @@ from typing import Any
 from data.errors import BadTime, UnknownSymbol
 from data.market import DAY_MS, HOUR_MS, Interval, Market, Provenance, SeriesKey, did_you_mean
 from data.observations import Kind, Observations
-from data.sources.base import FRESH_MS, Source, Window, cut, grid, one_series
+from data.sources.base import ALONE_MS, FRESH_MS, Source, Window, cut, grid, one_series
 from data.sources.fields import server_time_of
 from data.sources.parse_exchange_info import ExchangeInfo, exchange_info_of
 from data.sources.parse_futures import (
@@ -25,7 +25,8 @@ from data.sources.parse_futures import (
 from data.sources.parse_klines import Bars, bars_of, first_open_of, price_bars_of
 from data.sources.parse_market import agg_trades_of, book_of, book_ticker_of, last_prices_of, ticker_of, trades_of
 
-PAGE_BARS = 1000  # weight 5; 1500 rows would cost 10
+PAGE_BARS = 999  # and the candle after the last one, which shows that the last is final; 1500 rows would cost twice the weight
+_LIMIT = 1000
 _KLINE_WEIGHT = 5
 PAGE_ROWS = 500  # of /futures/data
 STATS_DAYS = 30  # a hard edge: one day more is refused with -1130
@@ -34,7 +35,7 @@ _STATS_EDGE_MS = STATS_DAYS * DAY_MS - 10 * 60_000  # ten minutes inside, so tha
 _AGG_SPAN_MS = HOUR_MS - 1
 DEFAULT_FUNDING_H = 8
 _INFO_KEPT_MS = HOUR_MS
-_PRICE_KINDS = (Kind.MARK_PRICE, Kind.INDEX_PRICE, Kind.PREMIUM_INDEX)
+_PRICE_KINDS = (Kind.MARK_PRICE, Kind.INDEX_PRICE, Kind.PREMIUM_INDEX, Kind.CONTINUOUS)
 _STATS_KINDS = (Kind.OPEN_INTEREST, Kind.GLOBAL_RATIO, Kind.TOP_ACCOUNT_RATIO, Kind.TOP_POSITION_RATIO, Kind.TAKER_RATIO, Kind.BASIS)
 
 
@@ -78,11 +79,15 @@ class FuturesRest(Source):
         return grid(key, start_ms, end_ms, PAGE_BARS)
 
     def fetch(self, key: SeriesKey, window: Window) -> Bars:
-        closed_before = self._closed_before(window.end_ms)
+        closed_before, alone_before = window.end_ms, None
+        if window.end_ms > self._clock.now_ms() - FRESH_MS:
+            theirs = self.ping() or 0
+            closed_before, alone_before = min(window.end_ms, theirs), theirs - ALONE_MS
         rows = self._asked(key.symbol, lambda: self.client.futures_klines(
-            symbol=key.symbol, interval=str(key.interval), startTime=window.start_ms, endTime=window.end_ms - 1, limit=PAGE_BARS,
+            symbol=key.symbol, interval=str(key.interval), startTime=window.start_ms, endTime=window.end_ms, limit=_LIMIT,
             _weight=_KLINE_WEIGHT))
-        return bars_of(rows, key.interval, closed_before_ms=closed_before, provenance=self.provenance)
+        return bars_of(rows, key.interval, closed_before_ms=closed_before, alone_before_ms=alone_before, end_ms=window.end_ms,
+                       provenance=self.provenance)
 
     def first_open_ms(self, key: SeriesKey, start_ms: int) -> int | None:
         rows = self._asked(key.symbol, lambda: self.client.futures_klines(
@@ -136,14 +141,16 @@ class FuturesRest(Source):
         return cut(whole, start_ms, end_ms)
 
     def _price_bars(self, kind: Kind, symbol: str, start_ms: int, end_ms: int, interval: Interval = Interval.H1) -> Observations:
-        """Hourly bars of the mark, index or premium price."""
+        """Hourly bars of the mark, index or premium price, or of the perpetual as the continuous contract of its pair."""
         ask = {Kind.MARK_PRICE: self.client.futures_mark_price_klines, Kind.PREMIUM_INDEX: self.client.futures_premium_index_klines,
-               Kind.INDEX_PRICE: self.client.futures_index_price_klines}[kind]
-        name = "pair" if kind is Kind.INDEX_PRICE else "symbol"
+               Kind.INDEX_PRICE: self.client.futures_index_price_klines, Kind.CONTINUOUS: self.client.futures_continuous_klines}[kind]
+        named: dict[str, Any] = {"pair" if kind in (Kind.INDEX_PRICE, Kind.CONTINUOUS) else "symbol": symbol}
+        if kind is Kind.CONTINUOUS:
+            named["contractType"] = "PERPETUAL"
         parts = []
         for window in grid(SeriesKey(symbol, interval, Market.PERP), interval.floor(start_ms), end_ms, PAGE_BARS):
             closed_before = self._closed_before(window.end_ms)
-            rows = ask(**{name: symbol}, interval=str(interval), startTime=window.start_ms, endTime=window.end_ms - 1, limit=PAGE_BARS,
+            rows = ask(**named, interval=str(interval), startTime=window.start_ms, endTime=window.end_ms - 1, limit=PAGE_BARS,
                        _weight=_KLINE_WEIGHT)
             parts.append(price_bars_of(rows, kind, closed_before_ms=closed_before, provenance=self.provenance))
         return cut(one_series(kind, parts, self.provenance), start_ms, end_ms)
@@ -216,5 +223,5 @@ class FuturesRest(Source):
         """Contract to last price, quote currency, of all that trade."""
         return last_prices_of(self.client.futures_symbol_ticker(_weight=2))
 
-    def serves(self, market: Market) -> bool:
+    def serves(self, market: Market, kind: Kind) -> bool:
         return market is Market.PERP

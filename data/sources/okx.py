@@ -73,5 +73,5 @@ class Okx(Source):
     def _ask(self, path: str, **params: str | int | None):
         return self._transport.json(self.channel, f"/api/v5/{path}", params)
 
-    def serves(self, market: Market) -> bool:
+    def serves(self, market: Market, kind: Kind) -> bool:
         return market is Market.PERP

@@ -29,11 +29,14 @@ class Bars:
 
 
 @shaped
-def bars_of(payload: Any, interval: Interval, *, closed_before_ms: int, provenance: str) -> Bars:
+def bars_of(payload: Any, interval: Interval, *, closed_before_ms: int, provenance: str, alone_before_ms: int | None = None,
+            end_ms: int | None = None) -> Bars:
     """The closed candles in a kline answer, oldest first and unique.
 
-    A row is closed when close_time < `closed_before_ms`, the exchange's time before the request (C1). A few candles of December
-    2017 and February 2018 open some seconds off the grid: they are floored to it, and of two that meet the first stays.
+    A row is closed when close_time < `closed_before_ms`, the exchange's time before the request (C1). An answer out of a cache was
+    true before that, so the newest row must also have a later one beside it, or have closed before `alone_before_ms`. Rows from
+    `end_ms` on are only such witnesses. A few candles of December 2017 and February 2018 open some seconds off the grid: they are
+    floored to it, and of two that meet the first stays.
 
     Raises
     ------
@@ -47,10 +50,13 @@ def bars_of(payload: Any, interval: Interval, *, closed_before_ms: int, provenan
     columns["open_time"] = floored
     columns["close_time"] = np.minimum(columns["close_time"], floored + interval.ms - 1)
     closed = columns["close_time"] < closed_before_ms
+    wanted = floored < end_ms if end_ms is not None else np.ones(len(floored), bool)
+    if alone_before_ms is not None and len(floored):
+        closed &= (floored < floored.max()) | (columns["close_time"] < alone_before_ms)
     _, first = np.unique(floored, return_index=True)
     keep = np.zeros(len(opened), bool)
     keep[first] = True
-    rows = np.flatnonzero(keep & closed)
+    rows = np.flatnonzero(keep & closed & wanted)
     rows = rows[np.argsort(floored[rows], kind="stable")]
     columns = {name: array[rows] for name, array in columns.items()}
     faults = row_faults(columns, interval)
@@ -60,7 +66,7 @@ def bars_of(payload: Any, interval: Interval, *, closed_before_ms: int, provenan
         good = np.ones(len(rows), bool)
         good[list(faults)] = False
         columns = {name: array[good] for name, array in columns.items()}
-    return Bars(Candles.from_columns(interval, columns, provenance=provenance), rejected, int(np.count_nonzero(~closed)))
+    return Bars(Candles.from_columns(interval, columns, provenance=provenance), rejected, int(np.count_nonzero(~closed & wanted)))
 
 
 @shaped

@@ -57,6 +57,18 @@ def average_price_of(payload: Any) -> float:
 
 
 @shaped
+def average_prices_of(payload: Any, *, now_ms: int, provenance: str) -> Observations:
+    """The same with its time, that of the last trade, and the minutes it is taken over. A symbol without trades gives no row."""
+    rows = rows_of(payload, "average prices")
+    price = column(rows, "price")
+    if np.any(price <= 0):
+        return Observations.empty(Kind.AVERAGE_PRICE, provenance=provenance, note=NOT_A_QUOTE)
+    event = np.array([time_ms(row["closeTime"], "closeTime") if "closeTime" in row else now_ms for row in rows], np.int64)
+    return observations(Kind.AVERAGE_PRICE, event, np.maximum(event, now_ms), {"price": price, "minutes": column(rows, "mins")},
+                        provenance=provenance)
+
+
+@shaped
 def book_of(payload: Any, *, now_ms: int, provenance: str) -> Observations:
     """A depth snapshot: one row a level, bids (+1) best first, then asks (-1) best first. Futures carry a time, spot does not."""
     book = rows_of(payload, "order books")[0]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from data.errors import UnknownSymbol
 from data.market import Market, Provenance, SeriesKey, did_you_mean
 from data.observations import Kind, Observations
-from data.sources.base import FRESH_MS, Source, Window, cut, grid
+from data.sources.base import ALONE_MS, FRESH_MS, Source, Window, cut, grid
 from data.sources.fields import server_time_of
 from data.sources.parse_exchange_info import ExchangeInfo, exchange_info_of
 from data.sources.parse_klines import Bars, bars_of, first_open_of
 from data.sources.parse_market import (
     agg_trades_of,
     average_price_of,
+    average_prices_of,
     book_of,
     book_ticker_of,
     last_prices_of,
@@ -19,7 +20,8 @@ from data.sources.parse_market import (
     trades_of,
 )
 
-PAGE_BARS = 1000
+PAGE_BARS = 999  # one less than the limit: the candle after the last one shows that the last is final
+_LIMIT = 1000
 _KLINE_WEIGHT = 2
 _INFO_KEPT_MS = 3_600_000
 
@@ -30,7 +32,7 @@ class SpotRest(Source):
     name = "Binance spot"
     channel_name = "api"
     candle_markets = (Market.SPOT,)
-    provides = (Kind.TICKER, Kind.BOOK_TICKER, Kind.BOOK, Kind.TRADES, Kind.AGG_TRADES)
+    provides = (Kind.TICKER, Kind.BOOK_TICKER, Kind.BOOK, Kind.TRADES, Kind.AGG_TRADES, Kind.AVERAGE_PRICE)
     lacks = "no futures, funding or open interest"
     source_provenance = Provenance.LIVE
     confirms_gaps = True
@@ -53,16 +55,18 @@ class SpotRest(Source):
         return grid(key, start_ms, end_ms, PAGE_BARS)
 
     def fetch(self, key: SeriesKey, window: Window) -> Bars:
-        closed_before = window.end_ms
+        closed_before, alone_before = window.end_ms, None
         if window.end_ms > self._clock.now_ms() - FRESH_MS:
             # Asked before the candles: a row that was closed then is final in an answer that comes later.
-            closed_before = min(window.end_ms, self.ping() or 0)
+            theirs = self.ping() or 0
+            closed_before, alone_before = min(window.end_ms, theirs), theirs - ALONE_MS
         try:
-            rows = self._klines(symbol=key.symbol, interval=str(key.interval), startTime=window.start_ms, endTime=window.end_ms - 1,
-                                limit=PAGE_BARS, _weight=_KLINE_WEIGHT)
+            rows = self._klines(symbol=key.symbol, interval=str(key.interval), startTime=window.start_ms, endTime=window.end_ms,
+                                limit=_LIMIT, _weight=_KLINE_WEIGHT)
         except UnknownSymbol:
             raise self.unknown(key.symbol) from None
-        return bars_of(rows, key.interval, closed_before_ms=closed_before, provenance=self.provenance)
+        return bars_of(rows, key.interval, closed_before_ms=closed_before, alone_before_ms=alone_before, end_ms=window.end_ms,
+                       provenance=self.provenance)
 
     def first_open_ms(self, key: SeriesKey, start_ms: int) -> int | None:
         try:
@@ -101,6 +105,8 @@ class SpotRest(Source):
         if kind is Kind.AGG_TRADES:
             rows = client.get_aggregate_trades(symbol=symbol, startTime=start_ms, endTime=end_ms - 1, limit=1000, _weight=4)
             return cut(agg_trades_of(rows, provenance=provenance), start_ms, end_ms)
+        if kind is Kind.AVERAGE_PRICE:
+            return average_prices_of(client.get_avg_price(symbol=symbol, _weight=2), now_ms=asked, provenance=provenance)
         return super().observations(kind, symbol, start_ms, end_ms, Market.SPOT)
 
     def last_prices(self) -> dict[str, float]:
@@ -111,7 +117,7 @@ class SpotRest(Source):
         """Binance's own average of the last five minutes, quote currency."""
         return average_price_of(self.client.get_avg_price(symbol=symbol, _weight=2))
 
-    def serves(self, market: Market) -> bool:
+    def serves(self, market: Market, kind: Kind) -> bool:
         return market is Market.SPOT
 
 

@@ -39,6 +39,7 @@ MANIFEST = "manifest.json"
 KEY_COLUMNS: Mapping[Kind, tuple[str, ...]] = {
     Kind.TRADES: ("trade_id",), Kind.AGG_TRADES: ("agg_id",), Kind.BOOK: ("side", "price"),
     Kind.LIQUIDATIONS: ("side", "price", "average_price", "quantity", "filled_quantity"),
+    Kind.BOOK_DEPTH: ("percentage",),
     Kind.OPTION_MARK: ("strike", "expiry_ms", "is_call"), Kind.OPTION_OPEN_INTEREST: ("strike", "expiry_ms", "is_call"),
 }
 

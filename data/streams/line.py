@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from data.clock import Clock
 from data.errors import DataError, InputError
 from data.streams import hosts
-from data.streams.messages import MAX_FRAME_BYTES, BadFrame, Other, Reply, Shutdown, decode
+from data.streams.messages import MAX_FRAME_BYTES, BadFrame, Other, Reply, Shutdown, connection_reader, decode
 from data.streams.queues import Arrived
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -147,6 +147,7 @@ class Line:
 
     async def _read(self) -> str:
         socket, clock, counts, heard = self._socket, self._clock, self.counts, self.heard_ms
+        read = connection_reader(self.streams)
         try:
             while True:
                 frame = await socket.recv(decode=False)
@@ -154,11 +155,15 @@ class Line:
                 if not counts["frames"] % _YIELD_EVERY:
                     await asyncio.sleep(0)
                 try:
-                    stream, message = decode(frame)
-                except BadFrame as error:
-                    counts["malformed"] += 1
-                    self.last_bad = str(error)
-                    continue
+                    found = read(frame)
+                    stream, message = found.stream, found.data
+                except (msgspec.MsgspecError, DataError, ValueError, RecursionError):
+                    try:
+                        stream, message = decode(frame)
+                    except BadFrame as error:
+                        counts["malformed"] += 1
+                        self.last_bad = str(error)
+                        continue
                 if stream in heard and not isinstance(message, Other):
                     now = clock.now_ms()
                     self.last_ms = heard[stream] = now

@@ -10,7 +10,7 @@ closes a long.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import msgspec
@@ -38,6 +38,7 @@ class AggTrade(Struct, frozen=True, gc=False, rename={
         "trade_ms": "T", "buyer_is_maker": "m"}):
     """Fills of one taker order at one price (futures: within 100 ms)."""
 
+    event_ms: Time  # in the order of the wire, which is read fastest
     symbol: Symbol
     agg_id: Id
     price: Price
@@ -46,7 +47,6 @@ class AggTrade(Struct, frozen=True, gc=False, rename={
     last_id: Id
     trade_ms: Time
     buyer_is_maker: bool
-    event_ms: Time
 
     @property
     def side(self) -> int:
@@ -244,37 +244,26 @@ class _Probe(Struct):
     code: int | None = None
 
 
-class _Aggregates(Struct):
-    data: AggTrade
+class Combined(Struct, gc=False):
+    """A frame of a combined stream: who speaks, and what."""
 
-
-class _Trades(Struct):
-    data: Trade
-
-
-class _Klines(Struct):
-    data: Kline
-
-
-class _Tickers(Struct):
-    data: BookTicker
-
-
-class _Diffs(Struct):
-    data: DepthDiff
+    stream: str
+    data: Any
 
 
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind, strict=False)
 
 
-# By the kind in the stream's name. The second of each pair reads a whole combined frame in one pass, for streams of thousands.
-_OF_STREAM = {"aggTrade": (AggTrade, _Aggregates), "trade": (Trade, _Trades), "kline": (Kline, _Klines), "depth": (DepthDiff, _Diffs),
-              "bookTicker": (BookTicker, _Tickers), "markPrice": (MarkPrice, None), "forceOrder": (ForceOrder, None)}
+# By the kind in the stream's name. Of the first five a whole combined frame is read in one pass, for streams of thousands.
+_OF_STREAM = {"aggTrade": AggTrade, "trade": Trade, "kline": Kline, "depth": DepthDiff, "bookTicker": BookTicker, "markPrice": MarkPrice,
+              "forceOrder": ForceOrder}
+_BUSY = ("aggTrade", "trade", "kline", "depth", "bookTicker")
 _OF_EVENT = {"aggTrade": AggTrade, "trade": Trade, "kline": Kline, "bookTicker": BookTicker, "depthUpdate": DepthDiff,
              "markPriceUpdate": MarkPrice, "forceOrder": ForceOrder, "serverShutdown": Shutdown}
 _PLAIN = {kind: _decoder(kind).decode for kind in (*_OF_EVENT.values(), Snapshot, Reply)}
-_WHOLE = {head: _decoder(whole).decode for head, (_, whole) in _OF_STREAM.items() if whole is not None}
+_WHOLE, _NAMED = ({head: _decoder(msgspec.defstruct(f"_{head}", [*more, ("data", _OF_STREAM[head])], gc=False)).decode for head in _BUSY}
+                  for more in ((), (("stream", str),)))
 _MARK_LIST, _FORCED_LIST = _decoder(list[MarkPrice]).decode, _decoder(list[ForceOrder]).decode
 _probe = _decoder(_Probe).decode
 _LEAD = b'{"stream":"'
@@ -310,9 +299,18 @@ def decode(frame: bytes) -> tuple[str, Message]:
         raise BadFrame(f"expected a market message, got {bytes(frame[:80])!r}: {str(error)[:120]}; dropped") from None
 
 
-def reader(stream: str) -> Callable[[bytes], Any]:
-    """For frames known to be of one stream: gives an object whose `data` is the message, raises msgspec's errors."""
-    return _WHOLE[stream_head(stream)]
+def connection_reader(streams: Iterable[str]) -> Callable[[bytes], Combined]:
+    """For the frames of one connection: its stream's own reader where all busy streams are of one kind, else `decode`.
+
+    What it cannot read (a reply, a notice, a stream of another kind, damage) raises one of msgspec's errors or a BadFrame: then
+    `decode` decides.
+    """
+    heads = {stream_head(stream) for stream in streams} & _NAMED.keys()
+    return _NAMED[heads.pop()] if len(heads) == 1 else _decode_named
+
+
+def _decode_named(frame: bytes) -> Combined:
+    return Combined(*decode(frame))
 
 
 def _decode_unknown(frame: bytes) -> tuple[str, Message]:
@@ -344,7 +342,7 @@ def _decode_slowly(frame: bytes) -> tuple[str, Message]:
         raise ValueError("a combined frame without data")
     if inner[:1] == b"[":
         return probe.stream, _list_of(inner, stream_head(probe.stream))
-    kind = _OF_STREAM.get(stream_head(probe.stream), (None, None))[0]
+    kind = _OF_STREAM.get(stream_head(probe.stream))
     if kind is not None:
         return probe.stream, _PLAIN[kind](inner)
     return probe.stream, _plain(inner, _probe(inner))

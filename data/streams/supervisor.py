@@ -27,7 +27,8 @@ from data.streams.queues import LIMIT, Arrived, NewestQueue
 
 LOG = logging.getLogger(__name__)
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 20.0  # whatever was down, everything is complete again within 30 s after it returns
+REFUSED_WAIT_S = 60.0  # 429 and 418 that name no time
 HEALTHY_AFTER_S = 30.0  # a connection that lives so long clears the count of tries
 ROTATE_AFTER_S = 23.5 * 3600  # the exchange cuts at 24 h
 ROTATE_AGAIN_S = 300.0
@@ -92,7 +93,7 @@ class StreamStatus:
 
 
 class Backoff:
-    """1, 2, 4 … 60 s, each shortened by up to a quarter at random so that many clients do not return together."""
+    """1, 2, 4 … 20 s, each shortened by up to a quarter at random so that many clients do not return together."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -195,7 +196,7 @@ class Supervisor:
         try:
             self._line = await self._open()
         except LineRefused as refused:
-            wait_s = refused.wait_s or (PROBE_AFTER_S if refused.status in (403, 451) else LONGEST_WAIT_S)
+            wait_s = refused.wait_s or (PROBE_AFTER_S if refused.status in (403, 451) else REFUSED_WAIT_S)
             self.counts["refused"] += 1
             self._become(State.REFUSED, _refusal_words(refused))
             self._backoff.tries += 1

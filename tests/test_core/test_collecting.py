@@ -6,18 +6,24 @@ import time
 
 import pytest
 
-from core.outside import endpoints, stream_bases
+from core.collecting import Collecting
+from core.outside import Outside, endpoints, stream_bases
 from core.settings import Settings
 from core.sextant import World
 from core.wiring import build
 from data.clock import SystemClock
 from data.errors import LockHeld, NoData
-from data.market import Interval, SeriesKey
+from data.frames import COLUMNS
+from data.market import MINUTE_MS, Interval, SeriesKey
+from data.simulator.faults import Fault, FaultKind
 from data.simulator.market import SimulatedExchange
 from data.simulator.venue import VenueOptions
-from data.simulator.venue_hosts import GEO_BLOCKED
+from data.simulator.venue_hosts import GEO_BLOCKED, Host
 from data.simulator.venue_thread import running_venue
+from data.storage.candles import CandleStore
+from tests.fault_run import truth_of
 from tests.serving import free_ports
+from tests.streaming import START_MS, QuickClock
 
 PATIENCE_S = 60
 
@@ -31,11 +37,11 @@ def sextant_on(venue, home, monkeypatch, **more):
     return build()
 
 
-def until(condition, what):
+def until(condition, what, every_s=0.1):
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.1)
+        assert time.monotonic() < deadline, f"never: {what() if callable(what) else what}"
+        time.sleep(every_s)
 
 
 @pytest.mark.parametrize("blocked", [frozenset(), GEO_BLOCKED], ids=["open", "blocked country"])
@@ -60,6 +66,53 @@ def test_history_then_streams_and_the_candles_are_the_exchanges_own(tmp_path, mo
         told = " ".join(sextant.outside.degraded())
         assert ("not available from this server's country" in told and "market-data mirror" in told) == bool(blocked)
         assert not collector.running and collector.state().state == "stopped"
+
+
+def test_under_fire_every_candle_is_stored_once_and_the_states_are_told_in_words(tmp_path):
+    """A limit and broken answers during the history, then lost frames, a cut with a closed door, and a halt of the exchange."""
+    at = START_MS + MINUTE_MS
+    faults = (Fault(FaultKind.HTTP_429, START_MS, count=1, host=Host.API, path="/api/v3/klines", value=25),
+              Fault(FaultKind.HTTP_503, START_MS + 25_000, count=2, host=Host.API, path="/api/v3/klines"),
+              Fault(FaultKind.DROP, at + 60_000, count=6, host=Host.MIRROR_STREAM, stream="*@kline_1m"),
+              Fault(FaultKind.CUT, at + 120_000, host=Host.MIRROR_STREAM),
+              Fault(FaultKind.REFUSE, at + 120_000, duration_ms=60_000, host=Host.MIRROR_STREAM),
+              Fault(FaultKind.HTTP_502, at + 120_000, count=3, host=Host.API),
+              Fault(FaultKind.GAP, at + 180_000, duration_ms=MINUTE_MS, symbol="ETHUSDT"))
+    clock = QuickClock()
+    with running_venue(clock, VenueOptions(port=free_ports(8)), faults) as venue:
+        settings = Settings().model_copy(update={"home": tmp_path, "network": "auto", "endpoint": venue.urls.api,
+                                                 "interval": Interval.M1, "watchlist": ("BTCUSDT", "ETHUSDT")})
+        store = CandleStore(tmp_path / "loopback")
+        outside = Outside(settings, clock, store, tmp_path / "loopback", sleep=clock.wait)
+        collector = Collecting(settings, clock, store, outside, sleep=clock.sleep, look_s=0.05)
+        keys, told = [key for key in collector.keys if key.interval is Interval.M1], []
+        end = at + 6 * MINUTE_MS
+
+        def done() -> bool:
+            now = collector.state()
+            told.append((now.state, now.words))
+            return all((store.last_close_ms(key) or 0) >= end - 1 for key in keys) and now.state == "live"
+
+        collector.start()
+        try:
+            until(done, lambda: f"every candle up to {end}: {list(dict.fromkeys(told))[-6:]}", every_s=0.01)
+        finally:
+            collector.stop()
+        for key in keys:
+            stored = store.read(key, end - 1000 * MINUTE_MS, end)
+            truth = truth_of(venue.venue, key, end - 1000 * MINUTE_MS, end)
+            assert len(truth) == (999 if key.symbol == "ETHUSDT" else 1000)
+            for name in COLUMNS:
+                assert getattr(stored, name).tobytes() == getattr(truth, name).tobytes(), (key, name)
+            assert store.conflict_count(key) == 0
+        assert [(gap.start, gap.bars) for gap in store.gaps(keys[1])] == [(at + 180_000, 1)] and store.gaps(keys[0]) == []
+        struck = {kind for _, kind, _ in venue.venue.faults.struck}
+    assert {"429", "503", "drop", "cut", "refuse", "502"} <= struck
+    states, words = {state for state, _ in told}, " | ".join(dict.fromkeys(words for _, words in told))
+    assert {"fetching history", "live", "interrupted"} <= states, words
+    for said in ("Fetching the history of BTCUSDT 1m spot (1 of 4)", "Binance asks us to wait until", "Live since",
+                 "Live data interrupted since"):
+        assert said in words, words
 
 
 def test_with_the_network_off_nothing_is_asked(tmp_path, monkeypatch):

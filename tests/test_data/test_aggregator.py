@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data.clock import parse_time
+from data.collector import backfill
 from data.errors import BadTime, Blocked, NotOffered, OutsideFence, RateLimited, SourceError, UnknownSymbol
 from data.market import DAY_MS, HOUR_MS, Interval, Market, SeriesKey
 from data.observations import Kind
@@ -19,6 +20,7 @@ from data.simulator.venue_thread import running_venue
 from data.sources.aggregator import BinanceAggregator, checked_range
 from data.sources.endpoints import Endpoints
 from data.sources.health import State
+from data.storage.candles import CandleStore
 from tests.stub_http import Reply, stub_server
 
 NOW = parse_time("2026-11-20T09:30:20Z")
@@ -181,6 +183,75 @@ def test_market_and_options_at_this_moment(world):
     assert futures.open_interest_now("BTCUSDT")["value_quote"][0] > 0
     assert futures.exchange_info().symbols["BTCUSDT"].tick_size and spot.exchange_info().symbols["BTCUSDT"].step_size
     assert outside.source("eapi").index_price("BTCUSDT") > 0
+
+
+def test_trades_of_past_days_come_from_the_archive_and_those_of_today_from_the_api(world):
+    venue, clock = world
+    outside = aggregator(venue, clock)
+    midnight = NOW // DAY_MS * DAY_MS
+    for market in Market:
+        for kind, number in ((Kind.AGG_TRADES, "agg_id"), (Kind.TRADES, "trade_id")):
+            found = outside.observations(kind, "LTCUSDT", midnight - 40 * 60_000, midnight, market=market)
+            truth = venue.venue.market.floor.trades("LTCUSDT", market, midnight - 40 * 60_000, midnight)
+            assert found.sources == ("Binance archive",) and found.observations[number].tolist() == [row[0] for row in truth]
+            assert found.observations["price"].tolist() == pytest.approx([row[2] for row in truth])
+            assert found.observations["side"].tolist() == [-1.0 if row[4] else 1.0 for row in truth]
+            assert np.array_equal(found.observations.event_time, [row[1] for row in truth])
+    both = outside.observations(Kind.AGG_TRADES, "LTCUSDT", midnight - 5 * 60_000, midnight + 5 * 60_000, market=Market.SPOT)
+    assert both.sources[0] == "Binance archive" and both.sources[1] == "Binance spot"
+    assert np.all(np.diff(np.sort(both.observations["agg_id"])) == 1) and both.observations.event_time[-1] >= midnight
+
+
+def test_depth_by_bands_continuous_contract_and_average_price(world):
+    venue, clock = world
+    outside = aggregator(venue, clock)
+    midnight = NOW // DAY_MS * DAY_MS
+    depth = outside.observations(Kind.BOOK_DEPTH, "BTCUSDT", midnight - DAY_MS, NOW)
+    rows = depth.observations
+    assert depth.sources == ("Binance archive",) and len(rows) == 48 * 12
+    for side in (-1, 1):
+        bands = rows["depth"][:12][np.sign(rows["percentage"][:12]) == side][::side]
+        assert np.all(np.diff(bands) >= 0) and bands[0] > 0, "cumulative from the mid"
+    with pytest.raises(SourceError, match="no source gave book depth"):
+        outside.observations(Kind.BOOK_DEPTH, "BTCUSDT", midnight - DAY_MS, NOW, market=Market.SPOT)
+    rolled = outside.observations(Kind.CONTINUOUS, "BTCUSDT", NOW - 3 * DAY_MS, NOW).observations
+    plain = outside.candles(PERP, NOW - 3 * DAY_MS, NOW)
+    assert np.array_equal(rolled["close"], plain.close) and np.array_equal(rolled.event_time, plain.open_time)
+    average = outside.observations(Kind.AVERAGE_PRICE, "BTCUSDT", NOW - 60_000, NOW, market=Market.SPOT)
+    assert average.observations["minutes"].tolist() == [5] and average.sources == ("Binance spot",)
+
+
+def test_a_delisted_symbol_is_looked_for_in_the_archive_before_it_is_called_unknown(tmp_path):
+    clock = VirtualClock(NOW)
+    with running_venue(clock, VenueOptions(delisted=frozenset({"LTCUSDT", "ETHUSDT"}))) as venue:
+        outside = aggregator(venue, clock)
+        for key in (SeriesKey("LTCUSDT", Interval.H1), SeriesKey("ETHUSDT", Interval.H1, Market.PERP)):
+            start, end = parse_time("2026-09-01"), parse_time("2026-10-03")
+            found = outside.candles(key, start, end)
+            rows = venue.venue.market.klines(key.symbol, key.market, "1h", start, end - 1, 2000, NOW)
+            assert found.close.tolist() == [row[4] for row in rows] and len(found) == 32 * 24
+        with pytest.raises(UnknownSymbol, match="LTCUSDT is not listed any more; the Binance archive has candles of it in 2026-07"):
+            outside.candles(SeriesKey("LTCUSDT", Interval.H1), NOW - HOUR_MS * 6, NOW)
+        funding = outside.observations(Kind.FUNDING, "ETHUSDT", parse_time("2026-09-01"), parse_time("2026-10-01"))
+        assert funding.sources == ("Binance archive",) and len(funding.observations) >= 90
+        with pytest.raises(UnknownSymbol, match="does not know LTCUSTD"):
+            outside.observations(Kind.FUNDING, "LTCUSTD", parse_time("2026-09-01"), parse_time("2026-10-01"))
+        assert "LTCUSDT" not in outside.prices(Market.SPOT) and "LTCUSDT" not in outside.exchange_info(Market.SPOT).symbols
+        store = CandleStore(tmp_path)
+        report = backfill(store, outside, [SeriesKey("LTCUSDT", Interval.H1)], parse_time("2026-09-01"), parse_time("2026-10-03"),
+                          clock=clock).series[0]
+        assert report.added == 32 * 24 and report.sources == ["Binance archive"] and not report.failed
+        venue.venue.market.delisted = frozenset()
+
+
+def test_with_the_apis_away_an_unpublished_file_is_no_answer():
+    """Else a stream's hole over midnight would count as one of the exchange."""
+    clock = VirtualClock(NOW - 4 * HOUR_MS)  # yesterday's files appear at 09:00
+    away = tuple(Fault(FaultKind.HTTP_502, clock.now_ms(), duration_ms=DAY_MS, host=str(host)) for host in (Host.API, Host.MIRROR))
+    with running_venue(clock, script=away) as venue:
+        midnight = NOW // DAY_MS * DAY_MS
+        with pytest.raises(NotOffered, match="no source gave candles of BTCUSDT 1h spot: Binance"):
+            aggregator(venue, clock).candles(BTC, midnight - 5 * HOUR_MS, midnight + 3 * HOUR_MS)
 
 
 def test_limits_are_not_sidestepped_by_another_door():

@@ -180,7 +180,7 @@ def test_young_hole_and_refused_rows_are_not_confirmed(tmp_path):
         if "/time" in path:
             return Reply(b'{"serverTime":%d}' % NOW)
         query = dict(part.split("=") for part in path.split("?")[1].split("&"))
-        times = range(int(query["startTime"]), min(int(query.get("endTime", NOW)), NOW - MINUTE_MS), MINUTE_MS)
+        times = range(int(query["startTime"]), min(int(query.get("endTime", NOW)) + 1, NOW), MINUTE_MS)  # the last one is forming
         rows = [[t, "1", "2", "0.5", "0" if t == begin + 20 * MINUTE_MS else "1.5", "3", t + MINUTE_MS - 1, "4", 5, "1", "1.2", "0"]
                 for t in times if t != begin + 57 * MINUTE_MS]
         return Reply(str(rows[: int(query["limit"])]).replace("'", '"').encode())
@@ -192,6 +192,52 @@ def test_young_hole_and_refused_rows_are_not_confirmed(tmp_path):
     assert {gap.status for gap in store.gaps(BTC_M1)} == {NOT_KNOWN} and len(store.gaps(BTC_M1)) == 2
     assert any("close is not above zero" in words for words in report.rejected)
     assert report.unresolved_bars == 2 and report.confirmed == []
+
+
+def test_trades_of_a_past_day_are_stored_once(world, tmp_path):
+    venue, clock = world
+    store = ObservationStore(tmp_path)
+    day = NOW // DAY_MS * DAY_MS - DAY_MS
+    for again in (False, True):
+        for market in Market:
+            for one in collect_observations(store, aggregator(venue, clock), ["LTCUSDT"], [Kind.AGG_TRADES, Kind.TRADES], day,
+                                            day + HOUR_MS, clock=clock, market=market):
+                assert not one.failed and (one.added == 0) is again and one.sources == ["Binance archive"], one.words
+    kept = store.read(ObservationKey("LTCUSDT", Kind.AGG_TRADES, "spot"), day, day + HOUR_MS)
+    truth = venue.venue.market.floor.trades("LTCUSDT", Market.SPOT, day, day + HOUR_MS)
+    assert kept["agg_id"].tolist() == [row[0] for row in truth] and kept.provenance == "SIMULATED"
+
+
+def test_a_hole_is_not_taken_for_the_listing(world):
+    """A stream that asks for the candles of a halt gets those after it; older ones exist all the same."""
+    venue, clock = world
+    outside = aggregator(venue, clock)
+    first, last = (EPOCH_MS + hour * HOUR_MS for hour in HALT_HOURS)
+    assert outside.candles(BTC, first, last + 5 * HOUR_MS).open_time[0] == last + HOUR_MS
+    assert outside.listed_from(BTC) == EPOCH_MS
+
+
+def test_a_newest_candle_that_no_later_one_follows_is_not_final_yet(tmp_path):
+    """An answer out of a cache ends with a candle that was forming when it was made: by the clock it has closed since."""
+    begin = NOW // MINUTE_MS * MINUTE_MS - 60 * MINUTE_MS
+    made_at = NOW - 3 * MINUTE_MS
+
+    def answer(path: str) -> Reply:
+        if "/time" in path:
+            return Reply(b'{"serverTime":%d}' % NOW)
+        query = dict(part.split("=") for part in path.split("?")[1].split("&"))
+        times = range(int(query["startTime"]), min(int(query.get("endTime", NOW)) + 1, made_at), MINUTE_MS)
+        rows = [[t, "1", "2", "0.5", "1.5", "3" if t + MINUTE_MS <= made_at else "1", t + MINUTE_MS - 1, "4", 5, "1", "1.2", "0"]
+                for t in times]
+        return Reply(str(rows[: int(query["limit"])]).replace("'", '"').encode())
+
+    clock = VirtualClock(NOW)
+    with stub_server(answer) as stub:
+        outside = BinanceAggregator(None, clock, endpoints=Endpoints(api=stub.url), sleep=lambda _s: None)
+        found = outside.candles(BTC_M1, begin, NOW)
+        assert found.close_time[-1] < made_at and set(found.volume.tolist()) == {3.0}
+        made_at = NOW
+        assert outside.candles(BTC_M1, begin, NOW).close_time[-1] == NOW // MINUTE_MS * MINUTE_MS - 1
 
 
 def test_limit_is_waited_for_and_nothing_is_lost(tmp_path):

@@ -341,10 +341,25 @@ async def test_live_streams_store_record_and_report_and_leave_no_thread(tmp_path
 
 
 async def test_short_run_under_fire(seed):
-    """The 500 faults of 24 hours, a twentieth of them; `python run.py long` runs them all."""
-    outcome = await fault_run.run(seed=seed, minutes=25, symbols=4, books=1, faults=fault_run.script(seed, 30, 25))
-    assert outcome.whole, outcome
-    assert sum(outcome.struck.values()) >= 25 and len(outcome.struck) >= 10 and outcome.books_compared > 30
+    """The faults of 24 hours, a twentieth of them; `pytest --long` runs them all."""
+    outcome = await fault_run.run(seed=seed, minutes=30, symbols=3, books=1, faults=fault_run.script(seed, 35, 30))
+    assert outcome.whole and not outcome.slow, outcome
+    assert outcome.landed >= 18 and len(outcome.struck) >= 15 and outcome.books_compared > 30 and outcome.recovery_s
+
+
+async def test_a_ban_of_every_door_is_waited_out_and_everything_is_complete_after_it():
+    """Both REST hosts refuse this place for half an hour while the stream was cut; then skewed clocks, late candles, old answers."""
+    at = START_MS + 2 * MINUTE_MS
+    faults = [Fault(FaultKind.CUT, at, host=Host.MIRROR_STREAM), Fault(FaultKind.HTTP_451, at, host=Host.API),
+              Fault(FaultKind.HTTP_403, at, host=Host.MIRROR),
+              Fault(FaultKind.SKEW, at + 33 * MINUTE_MS, duration_ms=2 * MINUTE_MS, value=-30_000),
+              Fault(FaultKind.LATE_CANDLE, at + 36 * MINUTE_MS, duration_ms=2 * MINUTE_MS),
+              Fault(FaultKind.DROP, at + 39 * MINUTE_MS, duration_ms=90_000, host=Host.MIRROR_STREAM, stream="*@kline_1m"),
+              Fault(FaultKind.CUT, at + 41 * MINUTE_MS, host=Host.MIRROR_STREAM),
+              Fault(FaultKind.STALE, at + 41 * MINUTE_MS, count=6)]
+    outcome = await fault_run.run(seed=1, minutes=44, symbols=2, books=1, faults=faults, step_s=10.0)
+    assert outcome.whole and not outcome.slow, outcome
+    assert {"403", "451", "cut", "drop", "stale", "skew", "late_candle"} <= set(outcome.struck), outcome.struck
 
 
 async def test_a_perpetuals_book_keeps_step_with_the_exchange_by_its_own_rule():
@@ -357,6 +372,18 @@ async def test_a_perpetuals_book_keeps_step_with_the_exchange_by_its_own_rule():
     assert outcome.resyncs >= 2 and outcome.books_compared > 5 and {"drop", "cut", "malform"} <= set(outcome.struck)
 
 
+async def test_a_forming_candle_in_an_old_answer_is_not_stored_as_closed():
+    """Candles half a minute old from a cache, the clock fresh: believed, two of these candles came out wrong."""
+    faults = []
+    for minute in range(2, 14, 2):
+        at = START_MS + minute * MINUTE_MS + 50_000
+        faults += [Fault(FaultKind.CUT, at, host=Host.MIRROR_STREAM),
+                   Fault(FaultKind.REFUSE, at, duration_ms=15_000, host=Host.MIRROR_STREAM),
+                   Fault(FaultKind.STALE, at, duration_ms=30_000, value=30_000, path="/api/v3/klines")]
+    outcome = await fault_run.run(seed=1, minutes=15, symbols=2, books=0, faults=faults)
+    assert outcome.whole and not outcome.slow and outcome.struck["stale"] >= 10, outcome
+
+
 OUTAGES_S = (5, 35, 600, 6 * 3600, 26 * 3600)
 
 
@@ -364,20 +391,20 @@ OUTAGES_S = (5, 35, 600, 6 * 3600, 26 * 3600)
 async def test_outages_of_any_length_are_recovered(outage_s):
     at = START_MS + 3 * MINUTE_MS
     faults = [Fault(kind, at, duration_ms=outage_s * 1000, host=host) for kind, host in (
-        (FaultKind.REFUSE, Host.MIRROR_STREAM), (FaultKind.HTTP_502, Host.MIRROR))]
+        (FaultKind.REFUSE, Host.MIRROR_STREAM), (FaultKind.HTTP_502, Host.API), (FaultKind.HTTP_502, Host.MIRROR))]
     cut = Fault(FaultKind.CUT, at, count=10, host=Host.MIRROR_STREAM)
     step_s = 5.0 if outage_s <= 600 else 60.0
     outcome = await fault_run.run(seed=1, minutes=6 + outage_s // 60, symbols=2, books=1, faults=[cut, *faults], step_s=step_s)
     assert outcome.whole, outcome
     assert outcome.struck["cut"] >= 2
-    assert all(seconds <= outage_s + 120 for seconds in outcome.recovery_s)
+    assert outcome.recovery_s and not outcome.slow, "complete again within 30 s after the line's return"
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", range(1))
 async def test_full_run_under_fire(number):
-    """500 faults of at least 24 kinds in 24 virtual hours; closed candles of 20 symbols, full depth of 2."""
-    faults = fault_run.script(11 + number, 500, 24 * 60)
+    """Faults of at least 24 kinds in 24 virtual hours, 500 of which strike; closed candles of 20 symbols, full depth of 2."""
+    faults = fault_run.script(11 + number, 660, 24 * 60)  # some of the short ones on requests meet none
     outcome = await fault_run.run(seed=11 + number, minutes=24 * 60, symbols=20, books=2, faults=faults)
-    assert outcome.whole, outcome
-    assert sum(outcome.struck.values()) >= 500 and len(outcome.struck) >= 24
+    assert outcome.whole and not outcome.slow, outcome
+    assert outcome.landed >= 500 and len(outcome.struck) >= 24

@@ -18,7 +18,7 @@ from data.frames import LATEST_MS
 from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Interval, Market
 from data.observations import Kind
 from data.sources import parse_archive, parse_futures, parse_market, parse_okx, parse_onchain, parse_options
-from data.sources.parse_archive import archive_funding_of, metrics_of, price_table_of
+from data.sources.parse_archive import archive_funding_of, book_depth_of, metrics_of, price_table_of, trade_table_of
 from data.sources.parse_exchange_info import exchange_info_of
 from data.sources.parse_futures import (
     basis_of,
@@ -35,6 +35,7 @@ from data.sources.parse_klines import bars_of, price_bars_of
 from data.sources.parse_market import (
     agg_trades_of,
     average_price_of,
+    average_prices_of,
     book_of,
     book_ticker_of,
     last_prices_of,
@@ -428,6 +429,62 @@ def test_okx():
         parse_okx.okx_funding_of({"code": "51001", "msg": "Instrument ID does not exist", "data": []})
 
 
+# -- trades and depth of the archive ------------------------------------------------------------------------------------------
+
+UM_TRADES = (b"id,price,qty,quote_qty,time,is_buyer_maker\n12,61000.10,0.002,122.0002,1700000000123,true\n"
+             b"11,61000.00,0.001,61.0,1700000000100,false\n")
+SPOT_AGGREGATES = (b"7,0.50000000,3.00000000,20,22,1735689600123456,True,True\n8,0.51000000,1.00000000,23,23,1735689600123999,False,True\n")
+
+
+def test_documented_trade_files():
+    """Futures with a header and milliseconds, unsorted; spot without one and, from 2025 on, with microseconds."""
+    trades = trade_table_of(UM_TRADES, Kind.TRADES, provenance="ARCHIVE")
+    assert trades["trade_id"].tolist() == [11, 12] and trades["side"].tolist() == [1, -1] and trades.event_time[0] == 1_700_000_000_100
+    found = trade_table_of(SPOT_AGGREGATES, Kind.AGG_TRADES, provenance="ARCHIVE")
+    assert found.event_time.tolist() == [1_735_689_600_123] * 2 and found["first_id"].tolist() == [20, 23]
+    assert found["side"].tolist() == [-1, 1] and found["quantity"].tolist() == [3.0, 1.0] and found["last_id"].tolist() == [22, 23]
+
+
+@pytest.mark.parametrize(("data", "words"), [
+    (UM_TRADES.replace(b"61000.10", b"-1"), "no price"), (UM_TRADES.replace(b"61000.10", b"nan"), "no price"),
+    (UM_TRADES.replace(b"1700000000123", b"17000000"), "no time"), (UM_TRADES.replace(b"0.002", b"inf"), "no quantity"),
+    (UM_TRADES.replace(b"true", b"maybe"), "unknown shape"), (UM_TRADES[:-30], "unknown shape"), (b"1,2,3\n", "6 or more columns"),
+    (b"<html>", "6 or more columns"), (b"", "6 or more columns")])
+def test_damaged_trade_files_are_refused_whole(data, words):
+    with pytest.raises(BadPayload, match=words):
+        trade_table_of(data, Kind.TRADES, provenance="ARCHIVE")
+
+
+def test_recorded_aggregates_of_the_archive(recordings):
+    import zipfile
+
+    folder = recordings / "vision/data/spot/daily/aggTrades/XRPETH"
+    found = []
+    for day in ("2019-10-11", "2019-10-12"):
+        with zipfile.ZipFile(folder / f"XRPETH-aggTrades-{day}.zip") as file:
+            found.append(trade_table_of(file.read(file.namelist()[0]), Kind.AGG_TRADES, provenance="ARCHIVE"))
+    assert [len(part) for part in found] == [5929, 4134]  # measured in the recordings' README
+    numbers = np.concatenate([part["agg_id"] for part in found])
+    assert numbers[0] == 13519807 and numbers[-1] == 13529869 and np.all(np.diff(numbers) == 1)
+    assert all(np.all(np.diff(part.event_time) >= 0) and set(part["side"]) == {-1.0, 1.0} for part in found)
+
+
+def test_documented_book_depth():
+    data = (b"timestamp,percentage,depth,notional\n2023-01-01 00:00:12,1,50.5,835000.5\n2023-01-01 00:00:12,-1,40.0,660000.0\n"
+            b"2023-01-01 00:00:42,-0.20,4.0,66000.0\n")
+    found = book_depth_of(data, provenance="ARCHIVE")
+    assert found["percentage"].tolist() == [-1, 1, -0.2] and found["depth"].tolist() == [40, 50.5, 4]
+    assert found.event_time.tolist() == [1_672_531_212_000] * 2 + [1_672_531_242_000]
+    assert len(book_depth_of(b"timestamp,percentage,depth,notional\n", provenance="ARCHIVE")) == 0
+
+
+def test_average_price_keeps_its_minutes():
+    found = average_prices_of({"mins": 5, "price": "9.35751834", "closeTime": 1694061154503}, now_ms=1694061154600, **LIVE)
+    assert (found["price"][0], found["minutes"][0], found.event_time[0], found.available_time[0]) == (
+        9.35751834, 5, 1694061154503, 1694061154600)
+    assert len(average_prices_of({"mins": 5, "price": "0.00000000", "closeTime": 1694061154503}, now_ms=NOW, **LIVE)) == 0
+
+
 # -- nonsense -----------------------------------------------------------------------------------------------------------------
 
 JSON = st.recursive(
@@ -445,6 +502,7 @@ PARSERS = {
     "basis": lambda p: basis_of(p, **LIVE), "ticker": lambda p: ticker_of(p, now_ms=NOW, **LIVE), "prices": last_prices_of,
     "book ticker": lambda p: book_ticker_of(p, now_ms=NOW, **LIVE), "book": lambda p: book_of(p, now_ms=NOW, **LIVE),
     "trades": lambda p: trades_of(p, **LIVE), "agg": lambda p: agg_trades_of(p, **LIVE), "average": average_price_of,
+    "averages": lambda p: average_prices_of(p, now_ms=NOW, **LIVE),
     "info": lambda p: exchange_info_of(p, Market.SPOT), "options": lambda p: parse_options.option_marks_of(p, "BTC", now_ms=NOW, **LIVE),
     "options interest": lambda p: parse_options.option_open_interest_of(p, **LIVE), "expiries": lambda p: parse_options.expirations_of(p,
         "BTC"),
@@ -474,7 +532,9 @@ def test_nonsense_is_a_source_error_or_an_answer(name, payload):
 def test_nonsense_files_are_bad_payloads(data):
     for parse in (lambda: archive_funding_of(data, provenance="ARCHIVE"), lambda: metrics_of(data, Kind.OPEN_INTEREST, "X",
         provenance="ARCHIVE"),
-                  lambda: price_table_of(data, Kind.MARK_PRICE, provenance="ARCHIVE")):
+                  lambda: price_table_of(data, Kind.MARK_PRICE, provenance="ARCHIVE"),
+                  lambda: trade_table_of(data, Kind.TRADES, provenance="ARCHIVE"),
+                  lambda: trade_table_of(data, Kind.AGG_TRADES, provenance="ARCHIVE"), lambda: book_depth_of(data, provenance="ARCHIVE")):
         try:
             parse()
         except BadPayload:

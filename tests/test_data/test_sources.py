@@ -7,6 +7,7 @@ import inspect
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.clock import FixedClock, parse_time
@@ -108,7 +109,7 @@ class TestLaws:
 def test_every_need_has_a_source():
     """What a module can ask for is provided by somebody, but for what only streams bring."""
     provided = {str(kind) for make in SOURCES for kind in make.provides} | {"candles"}
-    streams_only = {str(Kind.LIQUIDATIONS)}
+    streams_only = {str(kind) for kind in (Kind.LIQUIDATIONS, Kind.MINUTE_FLOW, Kind.SECOND_FLOW)}
     names = {str(kind) for kind in Kind} - streams_only
     assert names <= provided
 
@@ -157,6 +158,18 @@ def test_recorded_funding_and_metrics_through_the_source(vision):
     assert sum("metrics-2023-12-12.zip" in path for path in vision.paths) == 2, "file and digest once, for three kinds"
     with pytest.raises(NotOffered, match="has no open interest of ETHUSDT"):
         source.observations(Kind.OPEN_INTEREST, "ETHUSDT", day, day + DAY_MS, Market.PERP)
+
+
+def test_recorded_trades_through_the_source(vision):
+    source = build(Archive, archive=vision.url)
+    start, end = parse_time("2019-10-11T12:00:00Z"), parse_time("2019-10-14")
+    found = source.observations(Kind.AGG_TRADES, "XRPETH", start, end, Market.SPOT)
+    assert len(found) > 5_000
+    assert np.all(np.diff(found["agg_id"]) == 1) and found.event_time[0] >= start and found["agg_id"][-1] == 13529869
+    assert found.note == "1 of 3 files of XRPETH aggregated trades are not published" and found.provenance == "SIMULATED"
+    assert sum(".CHECKSUM" in path for path in vision.paths) == 3
+    with pytest.raises(NotOffered, match="has no trades of XRPETH"):
+        source.observations(Kind.TRADES, "XRPETH", start, end, Market.SPOT)
 
 
 def test_archive_file_that_differs_from_its_digest_is_refused(recordings):

@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,6 +33,7 @@ from data.streams.messages import (
     Shutdown,
     Snapshot,
     Trade,
+    connection_reader,
     decode,
     decode_snapshot,
 )
@@ -268,3 +270,33 @@ def test_futures_books_and_trades_take_two_routes():
 def test_odd_stream_names_are_refused(name):
     with pytest.raises(OutsideFence):
         hosts.check_stream(name)
+
+
+BUSY = {"btcusdt@aggTrade": {"e": "aggTrade", "E": 5, "s": "BTCUSDT", "a": 1, "p": "2.5", "q": "3", "f": 1, "l": 1, "T": 4, "m": True,
+                             "M": True},
+        "btcusdt@bookTicker": {"u": 7, "s": "BTCUSDT", "b": "1.0", "B": "2", "a": "1.5", "A": "3"},
+        "btcusdt@depth@100ms": {"e": "depthUpdate", "E": 5, "s": "BTCUSDT", "U": 1, "u": 2, "b": [["1.0", "2"]], "a": []},
+        "btcusdt@markPrice@1s": {"e": "markPriceUpdate", "E": 5, "s": "BTCUSDT", "p": "2.0", "i": "2.0", "r": "0.0001", "T": 9}}
+
+
+@pytest.mark.parametrize("streams", [["btcusdt@aggTrade"], ["btcusdt@aggTrade", "btcusdt@markPrice@1s"], ["btcusdt@markPrice@1s"],
+                                     ["btcusdt@depth@100ms", "btcusdt@bookTicker"]])
+def test_a_connections_reader_gives_what_decode_gives_or_leaves_it_to_decode(streams):
+    read, left = connection_reader(streams), []
+    for stream, data in BUSY.items():
+        frame = combined(stream, data)
+        try:
+            found = read(frame)
+        except (msgspec.MsgspecError, BadFrame):
+            left.append(stream)
+            continue
+        assert (found.stream, found.data) == decode(frame)
+    assert not {stream for stream in left if "markPrice" not in stream} & set(streams), "a busy stream of the connection is read at once"
+
+
+@pytest.mark.parametrize("frame", [b"", b"{", b"\x00\xff", b"[" * 100_000, b'{"result":null,"id":1}', b'{"stream":"btcusdt@aggTrade"}',
+                                   combined("btcusdt@aggTrade", BUSY["btcusdt@aggTrade"] | {"p": "-1"}),
+                                   combined("btcusdt@aggTrade", BUSY["btcusdt@aggTrade"])[:-20]])
+def test_a_connections_reader_refuses_what_is_no_message_of_its_kind(frame):
+    with pytest.raises((msgspec.MsgspecError, ValueError, RecursionError)):
+        connection_reader(["btcusdt@aggTrade"])(frame)

@@ -403,6 +403,8 @@ def test_an_archive_holds_what_rest_told_and_its_checksum_fits(venue, client):
     ("futures/um/daily/markPriceKlines/ETHUSDT/1h/ETHUSDT-1h-2026-11-18", 25, "open_time,"),
     ("futures/um/daily/premiumIndexKlines/ETHUSDT/1m/ETHUSDT-1m-2026-11-18", 1441, "open_time,"),
     ("futures/um/daily/metrics/ETHUSDT/ETHUSDT-metrics-2026-11-18", 289, "create_time,symbol,sum_open_interest,"),
+    ("futures/um/daily/bookDepth/ETHUSDT/ETHUSDT-bookDepth-2026-11-18", 577, "timestamp,percentage,depth,notional"),
+    ("futures/um/daily/trades/LTCUSDT/LTCUSDT-trades-2026-11-18", None, "id,price,qty,quote_qty,time,is_buyer_maker"),
     ("futures/um/monthly/fundingRate/ETHUSDT/ETHUSDT-fundingRate-2026-10", 94, "calc_time,funding_interval_hours,last_funding_rate"),
 ])
 def test_archives_of_every_kind(venue, key, lines, first):
