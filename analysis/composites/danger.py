@@ -141,7 +141,7 @@ class AnomalyAlert(Composite):
         rows, bars = len(inputs.rows(lead)), len(inputs.close_time)
         raw_j = inputs.of("J", "raw", lead=lead)
         p = {"J": np.where(np.isfinite(raw_j), cauchy_p(raw_j), np.nan),
-             "C": _least([inputs.of("C", name, lead=lead) for name in ("p_funding", "p_oi", "p_ls_ratio", "p_liquidations")], 4),
+             "C": _least([inputs.of("C", name, lead=lead) for name in ("p_funding", "p_open_interest", "p_ls_ratio", "p_liquidations")], 4),
              "G": _least(list(loss_probabilities(inputs.own, rows).values()), 3)}
         coverage, enough = covered(self.weights, p, {}, self.essential)
         inner = {name: np.where(enough, np.where(np.isfinite(x), self.weights[name] * cauchy_terms(np.where(np.isfinite(x), x, 0.5)), 0.0)

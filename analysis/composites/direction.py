@@ -82,7 +82,7 @@ class _Opportunity(Composite):
         slow, fast = inputs.of("A", "slow"), inputs.of("A", "fast")
         u = np.clip(slow / 0.3, 0.0, 1.0) if self.side > 0 else np.clip(-slow / 0.3, 0.0, 1.0)
         a = np.where(np.isfinite(inputs.of("A")), 0.7 * slow + 0.3 * fast * (1.0 - 2.0 * u), np.nan)
-        flow = inputs.of("C", "C_flow")
+        flow = inputs.of("C", "c_flow")
         lead, lag = inputs.of("E", "e"), inputs.of("E", "e_lag_bars")
         hours = lag * inputs.view.interval.ms / HOUR_MS
         e = np.where((hours >= 4.0) & (hours <= 72.0) & np.isfinite(lead), lead, np.nan)  # decisions.md 15: only inside the horizon
@@ -107,7 +107,7 @@ class _Opportunity(Composite):
 
     def part_weights(self, inputs: Inputs) -> Mapping[str, float]:
         inner = inputs.composite(self).inner
-        present = [name for name, x in (("a_buy", inputs.of("A")), ("C_flow", inputs.of("C", "C_flow"))) if np.isfinite(x[-1])]
+        present = [name for name, x in (("a_buy", inputs.of("A")), ("C_flow", inputs.of("C", "c_flow"))) if np.isfinite(x[-1])]
         present += ["e"] if inner["e"][-1] != 0.0 else []
         return dict.fromkeys(present, 1.0 / len(present)) if present else {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.module import ScoreModule
+from analysis.modules.deriv_sentim import DerivativesSentiment
 from analysis.modules.onchain import OnChain
 from analysis.modules.regime_anomal import RegimeAnomaly
 from analysis.modules.risk_expos import RiskExposure
@@ -10,7 +11,7 @@ from analysis.modules.trend_moment import TrendMomentum
 from analysis.modules.volat_regime import VolatilityRegime
 from data.errors import InputError
 
-MODULES: tuple[ScoreModule, ...] = (TrendMomentum(), VolatilityRegime(), OnChain(), RiskExposure(), RegimeAnomaly())
+MODULES: tuple[ScoreModule, ...] = (TrendMomentum(), VolatilityRegime(), DerivativesSentiment(), OnChain(), RiskExposure(), RegimeAnomaly())
 
 BY_LETTER: dict[str, ScoreModule] = {module.letter: module for module in MODULES}
 

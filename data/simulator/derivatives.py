@@ -163,30 +163,67 @@ class ForcedOrder:
     last_quantity: float
 
 
-def forced_orders(seed: int, number: int, open_ms: int, opened: float, close: float, volume: float, tick: float,
-                  step: float) -> list[ForcedOrder]:
-    """The forced orders of one minute, at most one per second, on the losing side; more and larger ones the bigger the move.
+MOST_FORCED = 30  # a minute
+_DRAWS = 1 + 5 * MOST_FORCED  # how many; and of each: second, millisecond, side, size, share of it in the last fill
+
+
+def _draws(seed: int, number: int, minute: np.ndarray) -> np.ndarray:
+    """Uniform numbers in [0, 1), shape (minutes, 151), by the counter itself (SplitMix64): any minute alone or a month at once."""
+    start = np.random.SeedSequence([seed, 6_400, number]).generate_state(1, np.uint64)
+    counter = minute.astype(np.uint64)[:, None] * np.uint64(_DRAWS) + np.arange(_DRAWS, dtype=np.uint64)
+    z: np.ndarray = start + counter * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(11)) * 2.0**-53
+
+
+def _poisson(uniform: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Poisson counts by their inverse distribution, at most `MOST_FORCED`."""
+    chance = np.exp(-mean)
+    below = chance.copy()
+    count = np.zeros(len(mean), np.int64)
+    for n in range(1, MOST_FORCED + 1):
+        count += uniform >= below
+        chance = chance * mean / n
+        below = below + chance
+    return count
+
+
+def forced_in(seed: int, number: int, open_ms: np.ndarray, opened: np.ndarray, close: np.ndarray, volume: np.ndarray, tick: float,
+              step: float) -> dict[str, np.ndarray]:
+    """The forced orders of any minutes, at most one per second, on the losing side; more and larger ones the bigger the move.
 
     A calm minute has one in eight times. Their notional stands for about 2 % of the minute's volume in a big move: an order of
-    magnitude, not an estimate.
+    magnitude, not an estimate. Columns in order of time: time_ms, side (-1: a long was liquidated), price, average_price, quantity,
+    last_quantity.
     """
-    stream = np.random.Generator(np.random.PCG64([seed, 6_400, number, open_ms // MINUTE_MS]))
-    move = float(np.log(close / opened))
-    excess = abs(move) / BIG_MINUTE
-    n = int(min(30, stream.poisson(2.0 * excess))) if excess > 1 else int(stream.random() < 0.125)
-    if n == 0:
-        return []
-    seconds = np.sort(stream.choice(60, size=n, replace=False))
+    open_ms = np.asarray(open_ms, np.int64)
+    move = np.log(np.asarray(close, float) / opened)
+    excess = np.abs(move) / BIG_MINUTE
+    draw = _draws(seed, number, open_ms // MINUTE_MS)
+    n = np.where(excess > 1, _poisson(draw[:, 0], 2.0 * excess), draw[:, 0] < 0.125)
+    row = np.repeat(np.arange(len(n)), n)
+    slot = np.arange(len(row)) - np.repeat(np.cumsum(n) - n, n)
+    second_u, ms_u, side_u, size_u, last_u = (draw[row, 1 + 5 * slot + i] for i in range(5))
+    n, move, excess, opened = n[row], move[row], excess[row], np.asarray(opened, float)[row]
+    first, after = slot * 60 // n, (slot + 1) * 60 // n  # each order has its own share of the minute, so no second has two
+    second = first + np.floor(second_u * (after - first)).astype(np.int64)
+    down = np.where(excess > 1, move < 0, side_u < 0.5)
+    at = opened * np.exp(move * (second + 0.5) / 60)
+    # A forced order is priced through the book, so its limit is worse than what it gets.
+    limit = at * np.where(down, 0.995, 1.005)
+    quantity = np.maximum(step, np.asarray(volume, float)[row] * 0.02 / n * -np.log1p(-size_u))
     decimals, units = max(0, round(-np.log10(tick))), max(0, round(-np.log10(step)))
-    out = []
-    for second in seconds:
-        losing_down = move < 0 if excess > 1 else bool(stream.random() < 0.5)
-        at = opened * np.exp(move * (second + 0.5) / 60)
-        # A forced order is priced through the book, so its limit is worse than what it gets.
-        limit = at * (0.995 if losing_down else 1.005)
-        quantity = max(step, volume * 0.02 / n * float(stream.exponential()))
-        whole = round(np.ceil(quantity / step) * step, units)
-        last = round(max(step, np.floor(whole * stream.random() / step) * step), units)
-        out.append(ForcedOrder(open_ms + int(second) * 1000 + int(stream.integers(0, 900)), "SELL" if losing_down else "BUY",
-                               round(limit, decimals), round(at, decimals + 2), whole, last))
-    return out
+    whole = np.round(np.ceil(quantity / step) * step, units)
+    last = np.round(np.maximum(step, np.floor(whole * last_u / step) * step), units)
+    return {"time_ms": open_ms[row] + second * 1000 + np.floor(ms_u * 900).astype(np.int64), "side": np.where(down, -1.0, 1.0),
+            "price": np.round(limit, decimals), "average_price": np.round(at, decimals + 2), "quantity": whole, "last_quantity": last}
+
+
+def forced_orders(seed: int, number: int, open_ms: int, opened: float, close: float, volume: float, tick: float,
+                  step: float) -> list[ForcedOrder]:
+    """The forced orders of one minute, as a stream reports them."""
+    found = forced_in(seed, number, np.array([open_ms]), np.array([opened]), np.array([close]), np.array([volume]), tick, step)
+    return [ForcedOrder(t, "SELL" if side < 0 else "BUY", *rest)
+            for t, side, *rest in zip(*(column.tolist() for column in found.values()), strict=True)]

@@ -1,7 +1,8 @@
 """A small option chain on BTC and ETH: marks, volatilities, greeks and open interest, a pure function of (seed, time, spot).
 
-Priced by Black-76 with zero interest on a smile quadratic in log-moneyness, cheaper upside than downside; the level of volatility is an
-OU path. Expiries at 08:00 UTC: the next two days, the next three Fridays, the last Friday of the next two months.
+Priced by Black-76 with zero interest on a smile that is quadratic in log-moneyness near the money and level in the wings, cheaper upside
+than downside; the level of volatility is an OU path. Expiries at 08:00 UTC: the next two days, the next three Fridays, the last
+Friday of the next two months.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from data.simulator.derivatives import hourly_path
 UNDERLYINGS = {"BTC": ("BTCUSDT", 0.52, 500.0), "ETH": ("ETHUSDT", 0.66, 50.0)}  # symbol, mean volatility, strike grid
 STRIKES = 9  # per side of the money
 SKEW, SMILE = -0.10, 0.35  # slope and curvature of volatility in log-moneyness over sqrt(T)
+WING = 0.6  # where the curve levels off: a parabola without end would make far puts dearer than nearer ones
 SPREAD_VOL = 0.012
 YEAR_DAYS = 365.0
 
@@ -68,6 +71,12 @@ def black_76(forward: float, strike: float, years: float, sigma: float, is_call:
             forward * density * math.sqrt(years) / 100.0)
 
 
+def smile(money: float | np.ndarray) -> np.ndarray:
+    """Volatility over its level at the money, of log-moneyness over sqrt(T): a parabola near the money, level far from it."""
+    bent = WING * np.tanh(np.asarray(money) / WING)
+    return 1 + SKEW * bent + SMILE * bent**2
+
+
 def expiries(now: int) -> list[int]:
     """Expiry times after a moment, nearest first."""
     today = datetime.fromtimestamp(now // 1000, UTC).replace(hour=8, minute=0, second=0, microsecond=0)
@@ -106,17 +115,22 @@ def marks(seed: int, asset: str, now: int, spot: float) -> list[OptionMark]:
     for contract in chain(asset, now, spot):
         years = (contract.expiry_ms - now) / (YEAR_DAYS * DAY_MS)
         money = math.log(contract.strike / spot) / math.sqrt(max(years, 7 / YEAR_DAYS))
-        sigma = max(0.05, level * (1 + SKEW * money + SMILE * money**2))
+        sigma = max(0.05, level * float(smile(money)))
         price, *greeks = black_76(spot, contract.strike, years, sigma, contract.is_call)
         out.append(OptionMark(contract, price, sigma - SPREAD_VOL, sigma + SPREAD_VOL, sigma, *greeks))
     return out
 
 
+@lru_cache(maxsize=1 << 16)
+def held(seed: int, strike: float, expiry_ms: int, is_call: bool, day: int) -> float:
+    """Contracts that would be held open on a day if the strike were at the money."""
+    words = [seed, 6_500, int(strike), expiry_ms // DAY_MS, int(is_call)]
+    base = float(np.random.Generator(np.random.PCG64(words)).lognormal(4.0, 0.8))
+    return base * float(np.random.Generator(np.random.PCG64([*words, day])).lognormal(0.0, 0.1))
+
+
 def open_interest(seed: int, contract: OptionContract, now: int, spot: float) -> float:
     """Contracts held open: most near the money and at round strikes, changing from day to day."""
-    day = now // DAY_MS
-    words = [seed, 6_500, int(contract.strike), contract.expiry_ms // DAY_MS, int(contract.is_call)]
-    base = float(np.random.Generator(np.random.PCG64(words)).lognormal(4.0, 0.8))
-    drift = float(np.random.Generator(np.random.PCG64([*words, day])).lognormal(0.0, 0.1))
     away = math.log(contract.strike / spot) / 0.12
-    return round(base * drift * math.exp(-0.5 * away**2) + 0.5, 2)
+    there = held(seed, contract.strike, contract.expiry_ms, contract.is_call, now // DAY_MS)
+    return round(there * math.exp(-0.5 * away**2) + 0.5, 2)

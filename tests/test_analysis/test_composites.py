@@ -154,14 +154,14 @@ def test_trend_strength_by_hand():
 
 
 def test_buy_and_sell_are_mirror_images_and_ask_for_a_pull_back():
-    base = {("A", "score"): 0.8, ("A", "coverage"): 1.0, ("C", "coverage"): 1.0, ("C", "C_flow"): 0.2, ("A", "slow"): 0.5,
+    base = {("A", "score"): 0.8, ("A", "coverage"): 1.0, ("C", "coverage"): 1.0, ("C", "c_flow"): 0.2, ("A", "slow"): 0.5,
             ("A", "fast"): -0.4}
     risk = {("B", "b_risk"): 0.4, ("G", "score"): 0.4, ("J", "score"): 0.0, ("J", "coverage"): 1.0, ("C", "crowding"): 0.1,
             ("D", "fragility"): 0.5, ("F", "score"): 0.5}
     buy = BuyOpportunity().line(Given(CANDLES, base | risk, 1))
     gate = buy.gate[-1]
     assert buy.raw[-1] == pytest.approx(gate * ((0.7 * 0.5 + 0.3 * -0.4 * -1.0) + 0.2) / 2, abs=1e-12)
-    turned = {key: -v if key[1] in ("slow", "fast", "C_flow") else v for key, v in base.items()}
+    turned = {key: -v if key[1] in ("slow", "fast", "c_flow") else v for key, v in base.items()}
     sell = SellOpportunity().line(Given(CANDLES, turned | risk, 1))
     assert sell.score[-1] == pytest.approx(buy.score[-1], abs=1e-12)
     assert BuyOpportunity().line(Given(CANDLES, turned | risk, 1)).score[-1] == 0.0
@@ -170,7 +170,7 @@ def test_buy_and_sell_are_mirror_images_and_ask_for_a_pull_back():
 
 
 def test_a_leader_counts_only_inside_the_horizon():
-    base = {("A", "score"): 0.8, ("A", "coverage"): 1.0, ("C", "coverage"): 1.0, ("C", "C_flow"): 0.2, ("A", "slow"): 0.5,
+    base = {("A", "score"): 0.8, ("A", "coverage"): 1.0, ("C", "coverage"): 1.0, ("C", "c_flow"): 0.2, ("A", "slow"): 0.5,
             ("A", "fast"): 0.0, ("E", "e"): 0.9, ("B", "b_risk"): 0.4, ("G", "score"): 0.4, ("J", "score"): 0.0,
             ("J", "coverage"): 1.0, ("C", "crowding"): 0.0}
     near = BuyOpportunity().line(Given(CANDLES, base | {("E", "e_lag_bars"): 3.0}, 1))
@@ -217,7 +217,7 @@ def test_macro_slows_sentiment_with_a_half_life_of_three_days():
 
 def test_anomaly_combines_tail_probabilities_and_does_not_dilute():
     loud = AnomalyAlert().line(Given(CANDLES, {("J", "raw"): float(np.tan((0.5 - 1e-5) * np.pi)), ("C", "p_funding"): 0.5,
-                                               ("C", "p_oi"): 0.5}, 1))
+                                               ("C", "p_open_interest"): 0.5}, 1))
     assert loud.score[-1] > 0.9 and loud.extra["alert"][-1] == 1.0
     quiet = AnomalyAlert().line(Given(CANDLES, {("J", "raw"): 0.0, ("C", "p_funding"): 0.5}, 1))
     assert quiet.score[-1] < 0.3 and quiet.extra["alert"][-1] == 0.0

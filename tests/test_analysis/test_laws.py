@@ -47,6 +47,7 @@ def shortened(view, bars):
                    group={n: {s: tail(c) for s, c in held.items()} for n, held in view.group.items()}, fits=FitCache())
 
 
+ENOUGH = {("C", 150)}  # its metrics need 90 settlements and 100 samples, not more (methods.md 1.1)
 each_module = pytest.mark.parametrize("module", MODULES, ids=lambda m: m.letter)
 
 
@@ -57,7 +58,7 @@ def test_the_registry_is_checked_at_all():
 @each_module
 def test_score_lies_in_its_range_and_parts_add_up_to_raw(module, view):
     report = module.score(view)
-    assert report.score is not None and 0.0 <= report.score <= 1.0
+    assert report.score is not None and module.low <= report.score <= 1.0
     assert abs(math.fsum(p.contribution for p in report.parts if p.contribution is not None) - report.raw) <= 1e-9
     assert 0.65 <= report.coverage <= 1.0 and report.as_of_ms == view.as_of_ms
 
@@ -102,6 +103,9 @@ def test_the_newest_row_of_a_timeline_is_the_score(module, view):
 def test_short_history_is_a_full_report_with_its_reason(module, view, bars):
     short = shortened(view, bars)
     report = module.score(short)
+    if (module.letter, bars) in ENOUGH:
+        assert report.score is not None and 0.65 <= report.coverage < 1.0 and report.missing
+        return
     assert report.score is None and report.status == "insufficient" and report.reason
     assert len(report.parts) == len(module.metrics) and report.value.value is None
     assert all(p.contribution is None for p in report.parts)

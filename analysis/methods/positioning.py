@@ -1,0 +1,211 @@
+"""What derivatives rows say at a bar's close: slow rows held as of it, their normal spacing, and tails of their deviations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.module import Track
+from analysis.report import Status
+from analysis.scaling import MAD_TO_SD, MINIMUM_BARS, SHARE_NEEDED, TAIL_START, WINDOW_BARS
+from analysis.tracks import rows_known
+from data.clock import age_text
+from data.observations import Observations
+
+SPACING_ROWS = 12  # gaps whose median is the normal spacing
+
+
+def spacing_s(observations: Observations, *, least_s: float) -> np.ndarray:
+    """Normal seconds between two rows as each row found it: median of the 12 gaps before, at least `least_s`; shape (rows,).
+
+    Rows that became known together count once. A stored grid may be coarser than what the venue would give: a metric is late
+    against what it is normally given.
+    """
+    known = observations.available_time
+    if len(known) == 0:
+        return np.empty(0)
+    moments, which = np.unique(known, return_inverse=True)
+    gap = pd.Series(np.diff(moments) / 1000.0).rolling(SPACING_ROWS, min_periods=1).median().to_numpy()
+    return np.maximum(np.concatenate(([least_s], gap)), least_s)[which]
+
+
+@dataclass(frozen=True)
+class Held:
+    """The newest known row at each bar's close, shape (bars,).
+
+    `row` is -1 before the first; `late_s` counts in seconds of the newest row's normal spacing `step_s`, so that a bar is judged
+    by the spacing of its own day (a funding interval changes from 8 to 4 hours; what is late then is not late before).
+    """
+
+    row: np.ndarray
+    late_s: np.ndarray
+    step_s: float
+    age_s: float
+    tau: float
+    note: str
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Where a row is known and not yet faded to nothing (three times tau)."""
+        return (self.row >= 0) & (self.late_s < 3.0 * self.tau * self.step_s)
+
+    def column(self, values: np.ndarray) -> np.ndarray:
+        """Values per row, as of each bar; NaN where not usable."""
+        if len(values) == 0:
+            return np.full(len(self.row), np.nan)
+        return np.where(self.usable, values[np.maximum(self.row, 0)], np.nan)
+
+    def last(self, bars: int) -> Held:
+        n = len(self.row)
+        return Held(self.row[n - bars :], self.late_s[n - bars :], self.step_s, self.age_s, self.tau, self.note)
+
+    def track(self, value: np.ndarray, k: np.ndarray, *, warming: np.ndarray, note: str) -> Track:
+        """A metric computed on the bars: OK where k is known, WARMUP where `warming`, else DEGENERATE; MISSING without a row."""
+        status = np.where(np.isfinite(k), Status.OK, np.where(warming, Status.WARMUP, Status.DEGENERATE))
+        status = np.where(self.row < 0, Status.MISSING, status).astype(np.int8)
+        counts = status <= Status.FALLBACK
+        gone = ~self.usable & (self.row >= 0)
+        status = np.where(gone & ~counts, Status.STALE, status).astype(np.int8)
+        words = "" if counts[-1] else self.note if status[-1] in (Status.MISSING, Status.STALE) else note
+        return Track(value, np.where(counts, k, np.nan), status, self.age_s, self.step_s, words, self.late_s)
+
+
+def held_at(observations: Observations, close_time: np.ndarray, *, age_s: float, tau: float, least_s: float,
+            steps_s: np.ndarray | None = None) -> Held:
+    """The rows as of each close. `tau` is the metric's, in normal spacings (`steps_s` where each row tells its own); `age_s` is the
+    newest row's age at the question, which the newest bar feels."""
+    row = rows_known(observations, close_time)
+    if len(observations) == 0:
+        note = observations.note or f"no {observations.kind} is known"
+        return Held(row, np.full(len(row), np.inf), least_s, np.inf, tau, note)
+    spacing = spacing_s(observations, least_s=least_s) if steps_s is None else np.maximum(steps_s, least_s)
+    at = np.maximum(row, 0)
+    late = np.maximum(0.0, (np.asarray(close_time, np.int64) - observations.available_time[at]) / 1000.0)
+    late = np.where(row < 0, np.inf, late * spacing[-1] / spacing[at])
+    late[-1] = max(late[-1], age_s)
+    stale = f"no {observations.kind} is known yet"
+    if row[-1] >= 0 and np.isfinite(age_s):
+        stale = f"the newest {observations.kind} is {age_text(int(age_s * 1000))} old"
+    return Held(row, late, float(spacing[-1]), age_s, tau, stale)
+
+
+def windows_of(x: np.ndarray, window: int, last: int) -> np.ndarray:
+    """The trailing windows of the newest `last` values, NaN before the first value; shape (last, window)."""
+    last = min(last, len(x))
+    padded = np.concatenate((np.full(window - 1, np.nan), np.asarray(x, float)[max(0, len(x) - last - window + 1) :]))
+    rows = np.lib.stride_tricks.sliding_window_view(padded, window)
+    return rows[len(rows) - last :]
+
+
+def enough(x: np.ndarray, *, window: int = WINDOW_BARS, minimum: int = MINIMUM_BARS) -> np.ndarray:
+    """Where a trailing window holds `minimum` known values and 80 % of its rows since the first known one (methods.md N3)."""
+    known = np.isfinite(x)
+    count = np.cumsum(known)
+    count[window:] = count[window:] - count[:-window]
+    first = int(np.argmax(known)) if known.any() else len(x)
+    rows = np.minimum(np.arange(len(x)) - first + 1, window)
+    return (count >= minimum) & (count >= SHARE_NEEDED * rows)
+
+
+def median_of(x: np.ndarray, *, window: int, last: int) -> np.ndarray:
+    """Trailing median of the newest `last` values (NaN before); shape of x."""
+    out = np.full(len(x), np.nan)
+    if len(x):
+        cut = max(0, len(x) - last - window + 1)
+        median = pd.Series(np.asarray(x, float)[cut:]).rolling(window, min_periods=1).median().to_numpy()
+        out[len(x) - min(last, len(x)) :] = median[len(median) - min(last, len(x)) :]
+    return out
+
+
+def deviation_tail(x: np.ndarray, *, window: int = WINDOW_BARS, minimum: int = MINIMUM_BARS, last: int | None = None) -> np.ndarray:
+    """TP of |z|: how unusual is the distance of x from its median, among the distances of the window from that same median?
+
+    z = (x - median) / (1.4826 MAD), both of the window that ends at t, so that no row needs more than its window. TP as in
+    methods.md 0.1, of the window's |z|. Shape of x, in (0, 1]; NaN where too little is known or nothing varies.
+    """
+    out = np.full(len(x), np.nan)
+    last = len(x) if last is None else min(last, len(x))
+    if last == 0:
+        return out
+    held = windows_of(x, window, last)
+    ready = enough(x, window=window, minimum=minimum)[len(x) - last :] & np.isfinite(held[:, -1])
+    for i in np.flatnonzero(ready):
+        values = held[i][np.isfinite(held[i])]
+        away = np.abs(values - np.median(values))
+        mad = float(np.median(away))
+        if mad > 0:
+            out[len(x) - last + i] = _tail(away / (MAD_TO_SD * mad))
+    return out
+
+
+def _tail(z: np.ndarray) -> float:
+    """TP of the last of the values among all of them."""
+    now = z[-1]
+    threshold = np.quantile(z, 1.0 - TAIL_START)
+    share = (np.count_nonzero(z < now) + 0.5 * np.count_nonzero(z == now)) / len(z)
+    if now <= threshold:
+        return max(TAIL_START, 1.0 - share)
+    spread = np.median(z[z > threshold] - threshold) / np.log(2.0)
+    return float(TAIL_START * np.exp(-(now - threshold) / spread))
+
+
+def crowded(rank: np.ndarray) -> np.ndarray:
+    """`max(0, (|2 rank - 1| - .8) / .2)`: 0 up to the 90th (down to the 10th) percentile, 1 at the edge; in [0, 1]."""
+    return np.maximum(0.0, (np.abs(2.0 * rank - 1.0) - 0.8) / 0.2)
+
+
+def kelley_skew(x: np.ndarray, *, window: int, last: int | None = None) -> np.ndarray:
+    """Kelley's quantile skewness `(q90 + q10 - 2 q50) / (q90 - q10)` of the trailing window (Hinkley 1975), in [-1, 1].
+
+    NaN before a full window of known values, and where the quantiles are equal. Shape of x.
+    """
+    out = np.full(len(x), np.nan)
+    last = len(x) if last is None else min(last, len(x))
+    if len(x) < window or last == 0:
+        return out
+    low, middle, high = np.quantile(windows_of(x, window, last), (0.1, 0.5, 0.9), axis=1)
+    spread = high - low
+    ready = np.isfinite(spread) & (spread > 1e-12 * np.maximum(np.abs(high), np.abs(low)))
+    out[len(x) - last :] = np.where(ready, (high + low - 2.0 * middle) / np.where(ready, spread, 1.0), np.nan)
+    return np.clip(out, -1.0, 1.0)
+
+
+def varies(x: np.ndarray, *, window: int) -> np.ndarray:
+    """Where the known values of a trailing window are not all one and the same; shape of x, bool."""
+    rolling = pd.Series(np.asarray(x, float)).rolling(window, min_periods=1)
+    return (rolling.max() > rolling.min()).to_numpy()
+
+
+def filled(x: np.ndarray) -> np.ndarray:
+    """The last known value at each row; NaN before the first."""
+    known = np.maximum.accumulate(np.where(np.isfinite(x), np.arange(len(x)), -1))
+    return np.where(known >= 0, np.asarray(x, float)[np.maximum(known, 0)], np.nan)
+
+
+def skewness(x: np.ndarray) -> float:
+    """Bias-corrected third standardised moment of the known values; NaN below three or without variance."""
+    x = np.asarray(x, float)[np.isfinite(x)]
+    n = len(x)
+    away = x - x.mean() if n else x
+    variance = float(np.mean(away**2)) if n else 0.0
+    if n < 3 or variance <= 0:
+        return float("nan")
+    return float(np.mean(away**3)) / variance**1.5 * float(np.sqrt(n * (n - 1))) / (n - 2)
+
+
+def annual_rate(rate: np.ndarray, interval_h: np.ndarray) -> np.ndarray:
+    """Funding per year, a fraction: `rate * 24 / interval_h * 365`.
+
+    >>> round(float(annual_rate(np.array([0.0001]), np.array([8.0]))[0]), 6)
+    0.1095
+    """
+    return np.asarray(rate, float) * (24.0 / np.asarray(interval_h, float)) * 365.0
+
+
+def settled_within(event_time: np.ndarray, rate: np.ndarray, hours: float = 24.0) -> np.ndarray:
+    """Sum of the rates settled in the `hours` up to and with each row; shape (rows,)."""
+    total = np.concatenate(([0.0], np.cumsum(np.nan_to_num(rate))))
+    first = np.searchsorted(event_time, event_time - int(hours * 3_600_000), side="right")
+    return total[1:] - total[first]
