@@ -101,7 +101,8 @@ class AccountSnapshot:
     """The paper account at `as_of_ms`, handed in by core; modules G and I use it. Money in quote currency.
 
     `equity_curve` is daily equity, oldest first; `positions` maps symbol to signed quantity; `stops` maps symbol to the
-    stop price of its open position; `leverage` is gross notional / equity.
+    stop price of its open position; `leverage` is gross notional / equity; `liquidation` maps a symbol held on margin to the price at
+    which it would be closed by force.
     """
 
     as_of_ms: int
@@ -111,6 +112,7 @@ class AccountSnapshot:
     marks: Mapping[str, float]
     stops: Mapping[str, float]
     leverage: float
+    liquidation: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.fits import FitCache
 from analysis.methods.chandelier import chandelier_stop
+from analysis.methods.liquidations import estimate_levels, liquidation_distance, masses
 from analysis.methods.stated_risk import ENOUGH_DAYS, MINIMUM_DAYS, WINDOW_DAYS, StatedRisk, stated_risk
 from analysis.methods.var_comparison import compare_var
 from analysis.module import Blend, Causality, Metric, ScoreModule, Timeline, Track, assemble, blend
@@ -20,7 +21,7 @@ from analysis.statistics import drawdown, ewma_variance, rolling_ratios, sharpe
 from data.frames import Candles
 from data.indicators.ranges import natr
 from data.indicators.volatility import ewma_volatility
-from data.market import DAY_MS, Interval
+from data.market import DAY_MS, HOUR_MS, Interval, Market
 from data.observations import Kind
 from data.view import AccountSnapshot, MarketView, Need
 
@@ -39,6 +40,7 @@ class RiskExposureConfig:
     rank_days: int = 365
     rank_days_minimum: int = 90
     rank_bars: int = 500
+    hour_bars: int = 1100  # 21 days of the liquidation map and 500 hours of its percentile
     drawdown_days: int = 90
     sharpe_days: int = 60
     target_vol: float = 0.25  # per year
@@ -74,7 +76,7 @@ METRICS = (
     Metric("liq_distance", "Distance to liquidation", "daily sd", .12, 0, Causality.PREFIX,
            "|mark - liquidation price| / (mark x daily sigma); r = clip(1 - d/5)."),
     Metric("liq_zone", "Liquidation mass nearby", "share", .05, 0, Causality.PREFIX,
-           "estimated liquidation mass within 2 ATR(1d) / total; r = percentile."),
+           "estimated liquidation mass (a model, see module C) within 2 ATR(1d) / total; r = its percentile among 500 hours."),
     Metric("atr_stop", "Stop distance", "% of price", .05, 200 + 100, Causality.RECURSIVE,
            "NATR14; r = its percentile over 500 bars, with an account open risk / 3 %. Stop shown: close - 2.5 ATR14.",
            "Wilder 1978"),
@@ -85,8 +87,8 @@ METRICS = (
            "22 bars' (highest high - k ATR).", "LeBeau's chandelier exit", priority="***"),
 )
 DAILY = ("var", "cvar", "mdd", "dyn_sharpe")
+UNMARGINED = "nothing of this symbol is held on margin"
 NO_ACCOUNT = "no account in the view: market mode"
-LATER = "liquidation prices and the liquidation map come with the derivatives data"
 
 
 class RiskExposure(ScoreModule):
@@ -96,10 +98,10 @@ class RiskExposure(ScoreModule):
     that holds it, so that the contributions add up to the risk.
 
     Market mode ranks the symbol against its own past: VaR, ES, drawdown and Sharpe on daily closes (a day enters when it
-    closed), volatility and stops on the view's interval. Leverage and liquidation need an account; without one the coverage is
-    .73. Account mode measures the paper account's daily equity against limits and is used when it has at least 60 daily
-    returns; a younger account is judged in market mode, which the report says. In account mode only the newest bar has a
-    score: an account's past equity says nothing about what it held.
+    closed), volatility and stops on the view's interval. Leverage and the distance to liquidation need an account; without one the
+    coverage is .78, or .73 where there is no open interest for the liquidation map. Account mode measures the paper account's daily
+    equity against limits and is used when it has at least 60 daily returns; a younger account is judged in market mode, which the report
+    says. In account mode only the newest bar has a score: an account's past equity says nothing about what it held.
 
     VaR stated here is the larger of historical and filtered historical. Measured on t5 losses, n=1000, 99 %: Gaussian
     understates by 11 %, Cornish-Fisher overstates by 24 % on average and is shown only where its expansion is valid,
@@ -125,10 +127,12 @@ class RiskExposure(ScoreModule):
         self.config = config or RiskExposureConfig()
         self._own = Need(Kind.CANDLES, self.config.own_bars)
         self._daily = Need(Kind.CANDLES, self.config.daily_bars, interval=Interval.D1)
+        self._hours = Need(Kind.CANDLES, self.config.hour_bars, market=Market.PERP, interval=Interval.H1, optional=True)
+        self._interest = Need(Kind.OPEN_INTEREST, days=self.config.hour_bars / 24 + 1, optional=True)
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        return (self._own, self._daily)
+        return (self._own, self._daily, self._hours, self._interest)
 
     def timeline(self, view: MarketView, bars: int = 1) -> Timeline:
         return self._timeline(view, bars)[0]
@@ -150,7 +154,8 @@ class RiskExposure(ScoreModule):
         bars = max(1, min(bars, len(own)))
         tracks, observed, risk = self._daily_tracks(view, own, daily, bars)
         own_tracks, shown = self._own_tracks(view, own, bars)
-        tracks |= own_tracks | {key: Track.absent(bars, NO_ACCOUNT) for key in ("leverage", "liq_distance", "liq_zone")}
+        tracks |= own_tracks | {key: Track.absent(bars, NO_ACCOUNT) for key in ("leverage", "liq_distance")}
+        tracks["liq_zone"] = self._zone_track(view, own, daily, bars)
         shown["mode"] = "market"
         if view.account is not None:
             known = _returns(view.account.equity_curve)
@@ -292,6 +297,31 @@ class RiskExposure(ScoreModule):
         }
         return tracks, shown
 
+    def _zone_track(self, view: MarketView, own: Candles, daily: Candles, bars: int) -> Track:
+        """The share of the estimated liquidation mass that lies within two daily ranges, ranked among the past 500 hours."""
+        hours, interest = view.candles(self._hours), view.observations(self._interest)
+        if not len(hours) or not len(interest) or not len(daily) or not len(own):
+            absent = next(n for n in (self._hours, self._interest, self._daily, self._own) if not view.holds(n))
+            return Track.absent(bars, f"the liquidation map needs it: {view.why_absent(absent)}")
+        closed = own.close_time[len(own) - bars :]
+        at = np.searchsorted(hours.close_time, closed, side="right") - 1
+        last = len(hours) - max(0, int(at.min()))
+        rows = min(len(hours), last + self.config.rank_bars)
+        moments = hours.close_time[len(hours) - rows :]
+        day = np.searchsorted(daily.close_time, moments, side="right") - 1
+        reach = np.where(day >= 0, natr(daily)[np.maximum(day, 0)] / 100.0, np.nan) * hours.close[len(hours) - rows :]
+        above, below, total = masses(estimate_levels(hours, interest), moments, hours.close[len(hours) - rows :], 2.0 * reach)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.full(len(hours), np.nan)
+            share[len(hours) - rows :] = np.where(total > 0, (above + below) / total, np.nan)
+        rank = pr(share, window=self.config.rank_bars, last=min(last, len(hours)))
+        held = np.maximum(at, 0)
+        value, k = np.where(at >= 0, share[held], np.nan), np.where(at >= 0, rank[held], np.nan)
+        status = np.where(np.isfinite(k), Status.OK, np.where(np.isfinite(value), Status.WARMUP, Status.MISSING)).astype(np.int8)
+        late_s = np.where(at >= 0, (closed - hours.close_time[held]) / 1000.0, np.inf)
+        note = {Status.WARMUP: "too few hours with open interest", Status.MISSING: "no open interest grew, or the daily range is unknown"}
+        return Track(value, k, status, view.age_s(hours), HOUR_MS / 1000, note.get(Status(int(status[-1])), ""), late_s)
+
     def _account_tracks(self, view: MarketView, account: AccountSnapshot, returns: np.ndarray, bars: int) -> dict[str, Track]:
         """The account's own numbers, at the newest bar only."""
         cfg = self.config
@@ -317,14 +347,31 @@ class RiskExposure(ScoreModule):
             "atr_stop": (100.0 * open_risk, clip(open_risk / cfg.open_risk_limit, 0, 1), Status.OK),
             "dyn_sharpe": (ratio, clip(0.5 - ratio / 4.0, 0, 1), Status.OK if math.isfinite(ratio) else Status.DEGENERATE),
         }
-        tracks = {key: Track.absent(bars, LATER) for key in ("liq_distance", "liq_zone")}
+        tracks: dict[str, Track] = {}
+        answers["liq_distance"] = self._distance(view, account)
         for key, (value, k, state) in answers.items():
             nan = np.full(bars - 1, np.nan)
             states = np.append(np.full(bars - 1, Status.MISSING, np.int8), state).astype(np.int8)
             known = float(k) if state.counts else math.nan
-            words = {Status.FALLBACK: note, Status.DEGENERATE: "the account's returns do not vary"}.get(state, "")
+            words = UNMARGINED if key == "liq_distance" and state is Status.OK and not math.isfinite(value) else {
+                Status.FALLBACK: note, Status.DEGENERATE: "the account's returns do not vary",
+                     Status.MISSING: "the daily volatility of a margined symbol is unknown"}.get(state, "")
             tracks[key] = Track(np.append(nan, value), np.append(nan, known), states, age_s, DAY_MS / 1000, words)
         return tracks
+
+
+    def _distance(self, view: MarketView, account: AccountSnapshot) -> tuple[float, float, Status]:
+        """Daily standard deviations to the nearest forced close of what the account holds of this symbol; nothing on margin: no risk."""
+        price, mark = account.liquidation.get(view.symbol), account.marks.get(view.symbol)
+        if price is None or mark is None or not account.positions.get(view.symbol):
+            return math.nan, 0.0, Status.OK
+        returns = np.expm1(view.candles(self._daily).log_return)
+        known = returns[np.isfinite(returns)]
+        sigma = math.sqrt(float(ewma_variance(known)[-1])) if len(known) >= MINIMUM_DAYS else math.nan
+        if not sigma > 0:
+            return math.nan, math.nan, Status.MISSING
+        distance = liquidation_distance(mark, price, sigma)
+        return distance, float(np.clip(1.0 - distance / 5.0, 0.0, 1.0)), Status.OK
 
 
 def _flat(x: np.ndarray, window: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.fits import FitCache
 from analysis.methods.garch import Volatility, garch_volatility, horizon_sigma
+from analysis.methods.options_surface import iv30_series
 from analysis.methods.switching import Switching, regime_probability
 from analysis.module import COVERAGE_NEEDED, Causality, Metric, ScoreModule, Timeline, Track, assemble, blend
 from analysis.modules.trend_moment import TrendMomentum
@@ -242,8 +243,17 @@ class VolatilityRegime(ScoreModule):
         nothing = np.full(len(index), np.nan)
         shown_only = np.full(len(index), Status.OK, np.int8)
         out = {"premium": known_track(view, index, closed, index["close"], nothing, step_s=3600.0, status=shown_only)}
-        out["vrp"] = Track.absent(bars, view.why_absent(implied))
-        return out
+        marks = view.observations(implied)
+        if not len(marks):
+            return out | {"vrp": Track.absent(bars, view.why_absent(implied))}
+        moments, index30 = iv30_series(marks)
+        row = np.searchsorted(moments, closed, side="right") - 1
+        held = np.maximum(row, 0)
+        value = np.where(row >= 0, index30[held], np.nan) ** 2 - realised_month(candles)[len(candles) - bars :] ** 2
+        status = np.where(np.isfinite(value), Status.OK, Status.MISSING).astype(np.int8)
+        late_s = np.where(row >= 0, np.maximum(0.0, (closed - moments[held]) / 1000), np.inf)
+        words = "" if np.isfinite(value[-1]) else "30 days of candles, or expiries on both sides of 30 days, are missing"
+        return out | {"vrp": Track(value, np.full(bars, np.nan), status, view.age_of(marks), 3600.0, words, late_s)}
 
     def _shown(self, candles: Candles, garch: Volatility, switching: Switching,
                extra: Mapping[str, np.ndarray]) -> dict[str, Any]:

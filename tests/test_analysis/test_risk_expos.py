@@ -13,10 +13,13 @@ from analysis.fits import FitCache
 from analysis.modules.risk_expos import RiskExposure
 from analysis.report import Risk
 from analysis.statistics import cornish_fisher, fit_tail, gaussian_var, historical_es, historical_var, sharpe
+from data.clock import FixedClock, parse_time
 from data.frames import Candles, aggregate
-from data.market import DAY_MS, Interval
+from data.market import DAY_MS, Interval, Market
+from data.simulator.market import SimulatedExchange
+from data.simulator.observed import SimulatedObservations
 from data.simulator.shocks import START_MS, garch_world
-from data.view import AccountSnapshot
+from data.view import AccountSnapshot, build_view
 from tests.memory_reader import view_of
 
 MODULE = RiskExposure()
@@ -53,7 +56,7 @@ def account(days, *, seed=5, equity=10_000.0, drift=0.0, **changes):
 def test_market_mode_covers_073_and_names_what_needs_an_account(report):
     assert report.coverage == pytest.approx(0.73) and report.status == "ok" and report.link == "identity"
     assert {p.name for p in report.parts if p.status == "missing"} == {"leverage", "liq_distance", "liq_zone"}
-    assert all("market mode" in p.note for p in report.parts if p.status == "missing")
+    assert all("market mode" in p.note or "liquidation map" in p.note for p in report.parts if p.status == "missing")
     assert isinstance(report.value, Risk) and report.value.value == report.score == report.raw
     assert report.shown["mode"] == "market" and report.label in ("low", "normal", "elevated", "high")
 
@@ -217,7 +220,7 @@ def test_an_account_is_measured_against_its_limits(hourly):
     snapshot = account(400)
     report = MODULE.score(view_of(MODULE, hourly, account=snapshot, fits=FITS))
     r = snapshot.equity_curve[1:] / snapshot.equity_curve[:-1] - 1
-    assert report.shown["mode"] == "account" and report.coverage == pytest.approx(0.83)
+    assert report.shown["mode"] == "account" and report.coverage == pytest.approx(0.95)
     assert report.part("leverage").k == pytest.approx(0.2) and report.part("leverage").value == 0.6
     assert report.part("var").value >= historical_var(r) and report.part("var").k == min(1, report.part("var").value / 0.05)
     depth = 1 - snapshot.equity / snapshot.equity_curve.max()
@@ -225,7 +228,34 @@ def test_an_account_is_measured_against_its_limits(hourly):
     open_risk = 10 * (100 - 90) / snapshot.equity
     assert report.part("atr_stop").value == pytest.approx(100 * open_risk) and report.part("atr_stop").k == pytest.approx(open_risk / 0.03)
     assert math.fsum(p.contribution for p in report.parts) == pytest.approx(report.raw, abs=1e-9)
-    assert {p.name for p in report.parts if p.status == "missing"} == {"liq_distance", "liq_zone"}
+    assert {p.name for p in report.parts if p.status == "missing"} == {"liq_zone"}
+    assert report.part("liq_distance").value is None and report.part("liq_distance").k == 0.0
+
+
+def test_the_distance_to_a_forced_close_counts_in_daily_volatilities(hourly):
+    own = float(hourly.close[-1])
+    near = account(400, positions={"XYZUSDT": 10.0}, marks={"XYZUSDT": own}, liquidation={"XYZUSDT": 0.97 * own})
+    far = account(400, positions={"XYZUSDT": 10.0}, marks={"XYZUSDT": own}, liquidation={"XYZUSDT": 0.2 * own})
+    parts = [MODULE.score(view_of(MODULE, hourly, account=a, fits=FITS)).part("liq_distance") for a in (near, far)]
+    assert parts[0].value == pytest.approx(parts[1].value * 0.03 / 0.8) and parts[0].k > 0.5
+    assert parts[0].k == pytest.approx(1 - parts[0].value / 5) and parts[1].k == 0.0
+
+
+def test_the_liquidation_zone_is_ranked_where_open_interest_is_known():
+    clock = FixedClock(parse_time("2026-11-20T08:30:00Z"))
+    exchange = SimulatedExchange(7, clock)
+    view = build_view(exchange, "ETHUSDT", Market.SPOT, Interval.H1, MODULE.needs, observations=SimulatedObservations(7, exchange, clock))
+    report = MODULE.score(view)
+    part = report.part("liq_zone")
+    assert part.status == "ok" and 0 < part.value < 1 and 0 < part.k < 1 and report.coverage == pytest.approx(0.78)
+    lacking = MODULE.score(view.without(MODULE.needs[3], "taken away"))
+    assert lacking.part("liq_zone").status == "missing" and lacking.coverage == pytest.approx(0.73)
+    line = MODULE.timeline(build_view(exchange, "ETHUSDT", Market.SPOT, Interval.H1, MODULE.needs, more_bars=99,
+                                      observations=SimulatedObservations(7, exchange, clock)), 100)
+    for back in (5, 60):
+        then = build_view(exchange, "ETHUSDT", Market.SPOT, Interval.H1, MODULE.needs, at_ms=view.at_ms - back * 3_600_000,
+                          observations=SimulatedObservations(7, exchange, clock))
+        assert line.tracks["liq_zone"].k[-1 - back] == pytest.approx(MODULE.score(then).part("liq_zone").k, abs=1e-9)
 
 
 def test_a_young_account_is_judged_in_market_mode_and_told_so(hourly, report):
