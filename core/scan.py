@@ -12,7 +12,7 @@ from data.errors import DataError
 from data.market import Interval, Market
 
 if TYPE_CHECKING:
-    from core.sextant import Sextant
+    from core.judging import Judging
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class ScanResult:
         return "\n".join(lines)
 
 
-def scan(sextant: Sextant, symbols: Sequence[str], intervals: Sequence[Interval], market: Market,
+def scan(sextant: Judging, symbols: Sequence[str], intervals: Sequence[Interval], market: Market,
          progress: Callable[[int, int, str], None] | None = None) -> ScanResult:
     """Score all symbols at all intervals. Kernels release the interpreter's lock, so threads share the work without copies."""
     found = {(row.symbol, row.interval): row for row in rows_of(sextant, symbols, intervals, market, progress)}
     return ScanResult(tuple(found[symbol, interval] for interval in intervals for symbol in symbols))
 
 
-def rows_of(sextant: Sextant, symbols: Sequence[str], intervals: Sequence[Interval], market: Market,
+def rows_of(sextant: Judging, symbols: Sequence[str], intervals: Sequence[Interval], market: Market,
             progress: Callable[[int, int, str], None] | None = None) -> Iterator[ScanRow]:
     """Rows as they are ready, not in order."""
     from joblib import Parallel, delayed

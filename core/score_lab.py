@@ -28,7 +28,7 @@ from data.storage.durable import no_fault, replace_file
 from data.view import MarketView
 
 if TYPE_CHECKING:
-    from core.sextant import Sextant
+    from core.judging import Judging
 
 FEWEST_BARS, MOST_BARS = 300, 60_000
 KEPT_RESULTS = 12
@@ -91,7 +91,7 @@ class LabResult:
 # -- running ----------------------------------------------------------------------------------------------------------
 
 
-def run_lab(sextant: Sextant, keys: Sequence[SeriesKey], *, bars: int, at_ms: int | None = None, worlds: int = 0,
+def run_lab(sextant: Judging, keys: Sequence[SeriesKey], *, bars: int, at_ms: int | None = None, worlds: int = 0,
             progress: Tell | None = None) -> LabResult:
     """Measure, judge, compare, store.
 
@@ -151,7 +151,7 @@ def run_lab(sextant: Sextant, keys: Sequence[SeriesKey], *, bars: int, at_ms: in
     return result
 
 
-def measure(sextant: Sextant, key: SeriesKey, bars: int, at_ms: int | None) -> Measured:
+def measure(sextant: Judging, key: SeriesKey, bars: int, at_ms: int | None) -> Measured:
     """Every score of one symbol over its newest `bars` bars (as many as there are)."""
     view = sextant.view(key, at_ms=at_ms, more_bars=bars - 1)
     inputs = Inputs(view, sextant.modules, bars)
@@ -208,7 +208,7 @@ def _band(m: Measured, spec: ScoreSpec) -> dict[str, Any] | None:
 # -- worlds without an edge -------------------------------------------------------------------------------------------
 
 
-def _history(sextant: Sextant, key: SeriesKey, bars: int, at_ms: int | None) -> Candles:
+def _history(sextant: Judging, key: SeriesKey, bars: int, at_ms: int | None) -> Candles:
     from analysis.modules import BY_LETTER
 
     return sextant.view(key, at_ms=at_ms, more_bars=bars - 1, modules=(BY_LETTER["A"],)).candles(BY_LETTER["A"].needs[0])

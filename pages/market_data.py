@@ -208,11 +208,13 @@ if sextant.world is not World.SIMULATED:
         sources_panel.beside_candles(sextant)
 if here.key in sextant.reader.keys():
     st.subheader(f"Holes and quality of {here.key}", anchor=False)
-    first, second = st.tabs(["Holes", "Quality"])
+    first, second, third = st.tabs(["Holes", "Quality", "Disagreement"])
     with first, guarded("the holes"):
         gaps(here.key)
     with second, guarded("the quality report"):
         quality(here.key)
+    with third, guarded("the disagreement between sources"):
+        sources_panel.disagreement(sextant, here.key)
 if sextant.world is World.SIMULATED:
     with st.expander("What is planted in the simulated world", icon=":material/science:"), guarded("the planted truths"):
         truth = sextant.truth()

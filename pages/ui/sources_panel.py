@@ -120,3 +120,22 @@ def one_job(sextant: Sextant, job: Job) -> None:
         else:
             ended = f"{age_text(sextant.clock.now_ms() - job.ended_ms)} ago" if job.ended_ms else ""
             b.markdown(f"{what}: {job.words} · {ended}")
+
+
+def disagreement(sextant: Sextant, key: SeriesKey) -> None:
+    """Where two sources of the same thing do not say the same."""
+    if sextant.world is World.SIMULATED:
+        st.caption("The simulated exchange is its own only source.")
+        return
+    found = sextant.disagreements(key)
+    if not found:
+        st.success(f"Nothing of {key.symbol} came from two sources that could be compared: no candle was contradicted, and no second venue "
+                   "is stored.")
+        return
+    st.dataframe([{"Series": d.series, "One": d.source_a, "Other": d.source_b, "Compared": d.compared, "Differ": d.differing,
+                   "Largest": d.largest if d.compared else None, "In": d.column, "When": iso(d.at_ms) if d.at_ms else None,
+                   "In words": d.words} for d in found], hide_index=True, width="stretch", placeholder="", column_config={
+        "Largest": st.column_config.NumberColumn(format="percent", help="Largest relative difference."),
+        "In words": st.column_config.TextColumn(width="large")})
+    st.caption("A contradicted candle keeps its first value; what another source said is kept aside. Venues differ by nature: their "
+               "difference says how unlike they are.")
