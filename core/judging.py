@@ -21,8 +21,10 @@ from data.view import MarketView, build_view
 
 if TYPE_CHECKING:
     from analysis.composites.changes import Change, Flip
+    from analysis.methods.liquidations import LiquidationAssumptions
     from core.badge import Badge
     from core.lookahead import LookaheadReport
+    from core.maps import LiquidationPicture
     from core.scan import ScanResult
     from core.score_lab import LabResult
 
@@ -116,6 +118,12 @@ class Judging(Holdings):
         """Plain JSON of a change."""
         return {"name": name, "since": iso(change.before_ms), "at": iso(change.after_ms), "before": change.score_before,
                 "after": change.score_after, "change": change.change, "parts": dict(change.parts), "raw_parts": dict(change.raw_parts)}
+
+    def liquidation_picture(self, key: SeriesKey, assumptions: LiquidationAssumptions) -> LiquidationPicture:
+        """The estimated liquidation levels of a symbol, what was recorded, and how often the estimate was right (X13)."""
+        from core.maps import liquidation_picture
+
+        return self._maps.get(self._version(key, repr(assumptions)), lambda: liquidation_picture(self, key, assumptions))
 
     def scan(self, symbols: tuple[str, ...], intervals: Iterable[str | Interval], market: str | Market = Market.SPOT, *,
              progress: Callable[[int, int, str], None] | None = None) -> ScanResult:

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from pages.ui import charts_market, charts_scores, composite_views, module_tabs, theme, widgets
+from pages.ui import charts_market, charts_scores, composite_views, module_tabs, tabs_positioning, theme, widgets
 from pages.ui.session import focus, guarded, settle, workbench
 
 REGIME_BARS = 500
@@ -85,6 +85,9 @@ with guarded("the candles"):
                                alt=f"Contributions to {report.name}")
                 else:
                     st.info(report.reason)
+            if report.letter == "C":
+                tabs_positioning.explain(report)
+                tabs_positioning.liquidation_map(sextant, key)
             widgets.parts_table(report)
             widgets.explanation(module, sextant.lookahead_badge(report.letter))
 settle()
