@@ -26,8 +26,10 @@ from analysis.module import ScoreModule, Timeline
 from analysis.scorecard import needs_of
 from core.planted_leaks import LEAKS
 from data.clock import FixedClock
+from data.features import FEATURES, feature_table
 from data.frames import COLUMNS, TIME_COLUMNS, Candles
 from data.indicators import INDICATORS
+from data.labels import LABELS, make_labels
 from data.market import DAY_MS, HOUR_MS, Interval, Market, SeriesKey
 from data.observations import Kind, Observations
 from data.simulator.market import EPOCH_MS, FROZEN_HOURS, SimulatedExchange
@@ -174,6 +176,29 @@ def _start_shift(series: Series, candles: Candles, whole: dict[str, np.ndarray],
             if worst > limit and worst > 1e-12:
                 return f"history begun {shift} bars later: {output} differs by {worst:.3g}, {limit:.3g} allowed"
     return ""
+
+
+def check_label(name: str, candles: Candles, cuts: Sequence[int], poisons: int) -> Finding:
+    """A label may look ahead to the end of its span and no further: nothing after t1 may change it, and before t1 it is not known."""
+    whole = make_labels(candles, name)
+    comparisons = known = 0
+    for row in cuts:
+        if not np.isfinite(whole.value[row]):
+            continue
+        end = int(np.searchsorted(candles.close_time, whole.t1[row]))
+        trials = [("deleted after its span", candles.take(slice(0, end + 1)))]
+        trials += [(f"poisoned ({p + 1}) after its span", poisoned(candles, end, p)) for p in range(poisons)]
+        for how, world in trials:
+            again = make_labels(world, name).value[row]
+            comparisons, known = comparisons + 1, known + 1
+            if not _same(again, whole.value[row]):
+                words = f"future {how} of bar {row}: became {again:.6g}, was {whole.value[row]:.6g}"
+                return Finding(name, "label", "", comparisons, known, False, words)
+        early = make_labels(candles.take(slice(0, end)), name).value[row]
+        comparisons += 1
+        if np.isfinite(early):
+            return Finding(name, "label", "", comparisons, known, False, f"bar {row} has a label before the end of its span")
+    return Finding(name, "label", "", comparisons, known, True)
 
 
 # -- modules --------------------------------------------------------------------------------------------------------
@@ -326,7 +351,7 @@ def check_everything(modules: Sequence[ScoreModule], *, cuts: int = 200, poisons
     exchange = SimulatedExchange(7, FixedClock(EPOCH_MS + 24_000 * HOUR_MS))
     key = SeriesKey(SYMBOL, Interval.H1)
     stretches = [exchange.read(key, None, end).tail(HISTORY_BARS) for end in (calm_end, holed_end)]
-    total, done = len(INDICATORS) + len(modules) + len(LEAKS) + 1, 0
+    total, done = len(INDICATORS) + len(modules) + len(LEAKS) + 3, 0
     findings: list[Finding] = []
     for indicator in INDICATORS:
         half = [check_series(indicator.name, "indicator", indicator.causality, indicator, candles,
@@ -334,6 +359,16 @@ def check_everything(modules: Sequence[ScoreModule], *, cuts: int = 200, poisons
                 for n, candles in enumerate(stretches)]
         findings.append(_joined(half))
         done = _tell(progress, done + 1, total, indicator.name)
+    for feature in FEATURES:
+        def column(candles: Candles, name: str = feature.name) -> dict[str, np.ndarray]:
+            return {name: feature_table(candles).column(name)}
+
+        few = chosen_cuts(stretches[0], 700, max(2, cuts // 4), SEED)
+        findings.append(check_series(feature.name, "feature", feature.causality, column, stretches[0], few, min(poisons, 1)))
+    done = _tell(progress, done + 1, total, "features")
+    for kind in LABELS:
+        findings.append(check_label(kind.name, stretches[0], chosen_cuts(stretches[0], 700, max(2, cuts // 4), SEED), poisons))
+    done = _tell(progress, done + 1, total, "labels")
     for module in modules:
         pairs = zip(*(check_module(module, exchange, end, (cuts + 1) // 2, poisons, SEED + n)
                       for n, end in enumerate((calm_end, holed_end))), strict=True)
