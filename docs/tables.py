@@ -32,13 +32,39 @@ def indicator_table() -> str:
     return "\n".join(rows)
 
 
+def composite_tables() -> str:
+    """One section a composite: its docstring, its horizon and what its coverage needs."""
+    from analysis.composites import COMPOSITES
+
+    sections = []
+    for c in COMPOSITES:
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in c.weights.items())
+        needed = c.essential.replace("|", " or ")
+        facts = f"Essential: {needed}. Weights of the coverage: {weights}. Horizon: {c.horizon}. {c.weights_version}."
+        sections.append("\n\n".join([f"### {c.title}", f"*{c.question}* {c.type}", c.explanation(), facts]))
+    return "\n\n".join(sections)
+
+
+def feature_table() -> str:
+    """One row a feature, one a label."""
+    from data.features import FEATURES
+    from data.labels import LABELS
+
+    rows = ["| feature | formula | class | bars needed |", "|---|---|---|---|"]
+    rows += [f"| {f.name} | {_cell(f.formula)} | {f.causality} | {f.warmup_bars} |" for f in FEATURES]
+    rows += ["", "| label | task | bars ahead | formula |", "|---|---|---|---|"]
+    rows += [f"| {k.name} | {k.task} | {k.horizon} | {_cell(k.formula)} |" for k in LABELS]
+    return "\n".join(rows)
+
+
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def page(text: str) -> str:
     """The page with its marked tables replaced by what the registries say now."""
-    for mark, table in (("modules", module_tables()), ("indicators", indicator_table())):
+    for mark, table in (("modules", module_tables()), ("composites", composite_tables()), ("indicators", indicator_table()),
+                        ("features", feature_table())):
         head, rest = text.split(f"<!-- {mark} -->", 1)
         text = f"{head}<!-- {mark} -->\n\n{table}\n\n<!-- end of {mark} -->" + rest.split(f"<!-- end of {mark} -->", 1)[1]
     return text
