@@ -103,6 +103,7 @@ class Timeline:
     contributions: Mapping[str, np.ndarray]
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
     shown: Mapping[str, Any] = field(default_factory=dict)
+    behind: Any = None  # what the module's own report needs beside the rows
 
 
 class ScoreModule(ABC):

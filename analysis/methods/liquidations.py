@@ -14,12 +14,14 @@ import numpy as np
 
 from analysis.scaling import tp
 from data.frames import LARGEST_NUMBER, Candles
+from data.kernel import kernel
 from data.market import DAY_MS, HOUR_MS
 from data.observations import Observations
 
 LABEL = "ESTIMATE"
 NEVER_MS = np.iinfo(np.int64).max
-BLOCK_ROWS = 1_024
+PLAIN_STEPS = 400_000  # a loop longer than this is compiled before it runs: the plain one would take longer
+STRETCH_HALF_LIVES, MOST_POWERS = 64, 400.0
 HEAVIEST = 5
 HORIZON_HOURS = 24
 ORIGINS_NEEDED = 10
@@ -147,22 +149,29 @@ def estimate_levels(hours: Candles, interest: Observations, assumptions: Liquida
 
 def _crossings(hours: Candles, price: np.ndarray, longs: int, window: int) -> np.ndarray:
     """For each hour and leg the close of the first of the next `window` hours that trades at or through its price."""
-    n = len(hours)
-    crossed = np.full(price.shape, NEVER_MS)
-    low = np.concatenate((hours.low, np.full(window, np.inf)))
-    high = np.concatenate((hours.high, np.full(window, -np.inf)))
-    closes = np.concatenate((hours.close_time, np.full(window, NEVER_MS)))
-    for first in range(0, n, BLOCK_ROWS):
-        rows = slice(first, min(n, first + BLOCK_ROWS))
-        ahead = slice(first + 1, rows.stop + window)
-        lowest = np.minimum.accumulate(np.lib.stride_tricks.sliding_window_view(low[ahead], window), axis=1)
-        highest = np.maximum.accumulate(np.lib.stride_tricks.sliding_window_view(high[ahead], window), axis=1)
-        for leg in range(price.shape[1]):
-            level = price[rows, leg][:, None]
-            steps = np.count_nonzero(lowest > level if leg < longs else highest < level, axis=1)
-            at = np.arange(rows.start, rows.stop) + 1 + steps
-            crossed[rows, leg] = np.where(steps < window, closes[np.minimum(at, len(closes) - 1)], NEVER_MS)
-    return crossed
+    if price.size * window > PLAIN_STEPS:
+        _first_crossings.compile()
+    return _first_crossings(hours.low, hours.high, hours.close_time, price, longs, window, NEVER_MS)
+
+
+@kernel
+def _first_crossings(low, high, close_time, price, longs, window, never):
+    n, legs = price.shape
+    out = np.full((n, legs), never)
+    for t in range(n):
+        for leg in range(legs):
+            level = price[t, leg]
+            for b in range(t + 1, min(n, t + 1 + window)):
+                if (low[b] <= level) if leg < longs else (high[b] >= level):
+                    out[t, leg] = close_time[b]
+                    break
+    return out
+
+
+@_first_crossings.warm_with
+def _example_crossings():
+    x = np.ones(4)
+    return x, x, np.arange(4, dtype=np.int64), np.ones((4, 2)), 1, 3, NEVER_MS
 
 
 def masses(levels: Levels, at_ms: np.ndarray, price: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -170,18 +179,59 @@ def masses(levels: Levels, at_ms: np.ndarray, price: np.ndarray, reach: np.ndarr
 
     `reach` is a price distance, such as two daily ATR. NaN where price or reach is unknown.
     """
-    n = len(at_ms)
-    up, down, total = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
-    for first in range(0, n, 64):
-        rows = slice(first, min(n, first + 64))
-        at, mass = levels.alive(np.asarray(at_ms)[rows])
-        away = at - np.asarray(price)[rows, None]
-        near = np.abs(away) <= np.asarray(reach)[rows, None]
-        known = np.isfinite(np.asarray(price)[rows]) & np.isfinite(np.asarray(reach)[rows])
-        up[rows] = np.where(known, np.where(near & (away > 0), mass, 0.0).sum(axis=1), np.nan)
-        down[rows] = np.where(known, np.where(near & (away < 0), mass, 0.0).sum(axis=1), np.nan)
-        total[rows] = np.where(known, mass.sum(axis=1), np.nan)
+    at, price, reach = np.asarray(at_ms, np.int64), np.asarray(price, float), np.asarray(reach, float)
+    if not len(levels.born_ms) or not len(at):
+        return (np.full(len(at), np.nan),) * 3
+    assumed = levels.assumptions
+    half_life, memory = assumed.half_life_days * DAY_MS, assumed.memory_days * DAY_MS
+    last = np.searchsorted(levels.born_ms, at, side="right") - 1
+    if len(at) * len(levels.share) * assumed.memory_days * 24 > PLAIN_STEPS:
+        _sum_masses.compile()
+    summed = np.full((3, len(at)), np.nan)
+    # A mass fades from its birth on: it is grown by its birth and shrunk by the moment, both counted from the moment's own stretch of time,
+    # so that one power a level and one a moment do, and a moment's value does not depend on which others are asked for.
+    stretch = at // int(STRETCH_HALF_LIVES * half_life)
+    for number in np.unique(stretch):
+        chosen = stretch == number
+        begin = number * int(STRETCH_HALF_LIVES * half_life) - memory
+        grown = levels.mass * 2.0 ** np.clip((levels.born_ms - begin) / half_life, -MOST_POWERS, MOST_POWERS)
+        found = _sum_masses(levels.born_ms, levels.known_ms, grown, levels.price, levels.crossed_ms, levels.share, at[chosen], last[chosen],
+                            price[chosen], reach[chosen], memory, assumed.memory_days * 24)
+        summed[:, chosen] = found * 0.5 ** ((at[chosen] - begin) / half_life)
+    up, down, total = summed
     return up, down, total
+
+
+@kernel
+def _sum_masses(born, known, grown, level, crossed, share, at, last, price, reach, memory, window):
+    out = np.full((3, len(at)), np.nan)
+    for m in range(len(at)):
+        if not (price[m] == price[m] and reach[m] == reach[m]):
+            continue
+        up = down = total = 0.0
+        for r in range(max(0, last[m] - window + 1), last[m] + 1):
+            if known[r] > at[m] or at[m] - born[r] >= memory or grown[r] == 0.0:
+                continue
+            for leg in range(len(share)):
+                if crossed[r, leg] <= at[m]:
+                    continue
+                value = grown[r] * share[leg]
+                total += value
+                away = level[r, leg] - price[m]
+                if abs(away) <= reach[m]:
+                    if away > 0.0:
+                        up += value
+                    elif away < 0.0:
+                        down += value
+        out[0, m], out[1, m], out[2, m] = up, down, total
+    return out
+
+
+@_sum_masses.warm_with
+def _example_masses():
+    hours, moments = np.arange(4, dtype=np.int64), np.arange(2, dtype=np.int64)
+    grid, ahead = np.ones((4, 2)), np.full((4, 2), 9, np.int64)
+    return hours, hours, np.ones(4), grid, ahead, np.ones(2), moments, moments, np.ones(2), np.ones(2), 10, 4
 
 
 @dataclass(frozen=True)

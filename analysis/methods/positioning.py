@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.module import Track
 from analysis.report import Status
-from analysis.scaling import MAD_TO_SD, MINIMUM_BARS, SHARE_NEEDED, TAIL_START, WINDOW_BARS
+from analysis.scaling import MAD_TO_SD, MINIMUM_BARS, SHARE_NEEDED, TAIL_START, WINDOW_BARS, full_windows, middle_of, whole_windows
 from analysis.tracks import rows_known
 from data.clock import age_text
 from data.observations import Observations
@@ -129,14 +129,39 @@ def deviation_tail(x: np.ndarray, *, window: int = WINDOW_BARS, minimum: int = M
     last = len(x) if last is None else min(last, len(x))
     if last == 0:
         return out
-    held = windows_of(x, window, last)
-    ready = enough(x, window=window, minimum=minimum)[len(x) - last :] & np.isfinite(held[:, -1])
-    for i in np.flatnonzero(ready):
-        values = held[i][np.isfinite(held[i])]
-        away = np.abs(values - np.median(values))
-        mad = float(np.median(away))
-        if mad > 0:
-            out[len(x) - last + i] = _tail(away / (MAD_TO_SD * mad))
+    x = np.asarray(x, float)
+    first = len(x) - last
+    ready = enough(x, window=window, minimum=minimum) & np.isfinite(x)
+    whole = whole_windows(x, window)
+    for start, held in full_windows(x, window, first):
+        rows = np.arange(start, start + len(held))
+        chosen = ready[rows] & whole[rows]
+        if not chosen.any():
+            continue
+        values = held[chosen]
+        away = np.abs(values - middle_of(values)[:, None])
+        mad = middle_of(away)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out[rows[chosen]] = np.where(mad > 0, _tails(away / (MAD_TO_SD * mad)[:, None]), np.nan)
+    for t in np.flatnonzero(ready & ~whole):
+        if t >= first:
+            values = x[max(0, t - window + 1) : t + 1]
+            values = values[np.isfinite(values)]
+            away = np.abs(values - np.median(values))
+            scale = float(np.median(away))
+            if scale > 0:
+                out[t] = _tail(away / (MAD_TO_SD * scale))
+    return out
+
+
+def _tails(z: np.ndarray) -> np.ndarray:
+    """`_tail` of every row at once; only rows beyond their threshold are looked at alone."""
+    now, n = z[:, -1], z.shape[1]
+    threshold = np.quantile(z, 1.0 - TAIL_START, axis=1)
+    share = ((z < now[:, None]).sum(axis=1) + 0.5 * (z == now[:, None]).sum(axis=1)) / n
+    out = np.maximum(TAIL_START, 1.0 - share)
+    for row in np.flatnonzero(now > threshold):
+        out[row] = _tail(z[row])
     return out
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.module import Causality, Metric, ScoreModule, Timeline, Track, assemble, blend
 from analysis.report import Direction, ModuleReport, Score, Status
 from analysis.scaling import af, z0, zm
-from analysis.tracks import known_track
+from analysis.tracks import known_track, rows_known
 from data.market import DAY_MS
 from data.observations import Kind, Observations
 from data.view import MarketView, Need
@@ -112,9 +112,15 @@ def mvrv_z(market_cap: np.ndarray, mvrv: np.ndarray, *, window: int = SPREAD_DAY
         return np.where(spread > 0, market_cap * (1.0 - 1.0 / mvrv) / spread, np.nan)
 
 
-def _chain_metrics(rows: Observations) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _touched(rows: Observations, closed: np.ndarray) -> int:
+    """How many of the newest rows the bars asked for can see."""
+    first = int(rows_known(rows, closed[:1])[0]) if len(rows) else 0
+    return len(rows) - max(0, first)
+
+
+def _chain_metrics(rows: Observations, last: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(value, k) of every metric that Coin Metrics' community columns give."""
-    scale = {"window": DAYS, "minimum": DAYS_NEEDED}
+    scale = {"window": DAYS, "minimum": DAYS_NEEDED, "last": last}
     mvrv, cap, balance = rows["mvrv"], rows["market_cap"], rows["exchange_balance"]
     with np.errstate(divide="ignore", invalid="ignore"):
         flow = summed(rows, (rows["flow_in"] - rows["flow_out"]) / balance, 7)
@@ -198,12 +204,13 @@ class OnChain(ScoreModule):
         supply, mood = view.observations(self._supply), view.observations(self._mood)
         growth = np.log(change(supply, supply["supply_usd"], 7)) if len(supply) else np.empty(0)
         tracks = {key: Track.absent(bars, NO_KEYLESS) for key in KEYED}
-        tracks["stable_flow"] = known_track(view, supply, closed, growth, zm(growth, window=DAYS, minimum=DAYS_NEEDED), step_s=DAY_S,
-                                            note=_too_few(growth, DAYS_NEEDED))
+        tracks["stable_flow"] = known_track(view, supply, closed, growth, zm(growth, window=DAYS, minimum=DAYS_NEEDED,
+                                            last=_touched(supply, closed)), step_s=DAY_S, note=_too_few(growth, DAYS_NEEDED))
         tracks["fear_greed"] = known_track(view, mood, closed, mood["value"], np.full(len(mood), np.nan), step_s=DAY_S,
                                            status=np.full(len(mood), Status.OK, np.int8))
         own, market = view.observations(self._own), view.observations(self._market)
-        mine, theirs = _daily(own), _daily(market)
+        mine = _daily(own, closed)
+        theirs = mine if view.symbol == MARKET_COIN else _daily(market, closed)
         used = set()
         for key in CHAIN:
             here = key in mine and bool(np.isfinite(mine[key][0]).any())
@@ -221,8 +228,8 @@ class OnChain(ScoreModule):
         return {m.key: tracks[m.key] for m in METRICS}, " and ".join(sorted(used))
 
 
-def _daily(rows: Observations) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
-    return _chain_metrics(rows) if len(rows) else {}
+def _daily(rows: Observations, closed: np.ndarray) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
+    return _chain_metrics(rows, _touched(rows, closed)) if len(rows) else {}
 
 
 def _too_few(value: np.ndarray, needed: int) -> str:

@@ -135,7 +135,7 @@ class RiskExposure(ScoreModule):
         return (self._own, self._daily, self._hours, self._interest)
 
     def timeline(self, view: MarketView, bars: int = 1) -> Timeline:
-        return self._timeline(view, bars)[0]
+        return self._timeline(view, bars)
 
     def typed(self, view: MarketView, score: float | None, raw: float | None, coverage: float, reason: str) -> Risk:
         horizon_bars = max(1, DAY_MS // view.interval.ms)
@@ -143,13 +143,14 @@ class RiskExposure(ScoreModule):
                     coverage=coverage, inputs=tuple(m.key for m in METRICS), reason=reason)
 
     def score(self, view: MarketView, line: Timeline | None = None) -> ModuleReport:
-        line, observed, risk = self._timeline(view, 1)  # the daily returns behind it are shown too
+        line = line if line is not None and view.account is None else self.timeline(view)
+        observed, risk = line.behind
         fits = view.fits if isinstance(view.fits, FitCache) else FitCache()
         shown = {**line.shown, **compare_var(observed, risk, fits, alpha=self.config.alpha)}
         return assemble(self, view, replace(line, shown=shown), confidence=min(1.0, float(line.coverage[-1])),
                         label=_label(float(line.score[-1])))
 
-    def _timeline(self, view: MarketView, bars: int) -> tuple[Timeline, np.ndarray, StatedRisk | None]:
+    def _timeline(self, view: MarketView, bars: int) -> Timeline:
         own, daily = view.candles(self._own), view.candles(self._daily)
         bars = max(1, min(bars, len(own)))
         tracks, observed, risk = self._daily_tracks(view, own, daily, bars)
@@ -171,7 +172,7 @@ class RiskExposure(ScoreModule):
         mixed = blend(METRICS, tracks)
         raw, contributions = self._worst_counts(mixed, tracks)
         close_time = own.close_time[len(own) - bars :] if len(own) else np.zeros(bars, np.int64)
-        return Timeline(close_time, raw, raw, mixed.coverage, tracks, contributions, {}, shown), observed, risk
+        return Timeline(close_time, raw, raw, mixed.coverage, tracks, contributions, {}, shown, (observed, risk))
 
     def _worst_counts(self, mixed: Blend, tracks: Mapping[str, Track]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """`0.7 mean + 0.3 max`; raw is the sum of the contributions in the metrics' order."""
