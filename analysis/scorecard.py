@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.composites import COMPOSITES, Composite, Inputs
+from analysis.composites.combine import LEADS
 from analysis.module import ScoreModule
 from analysis.report import ModuleReport
 from data.clock import iso
@@ -42,8 +43,16 @@ class Scorecard:
 
 def needs_of(modules: Iterable[ScoreModule], composites: Iterable[Composite] = COMPOSITES) -> tuple[Need, ...]:
     """The union of what modules and composites declare; one view then serves them all."""
-    declared = [need for module in modules for need in module.needs] + [need for composite in composites for need in composite.needs]
-    return tuple(dict.fromkeys(declared))
+    composites = tuple(composites)
+    leads = LEADS if any("C" in c.letters and c.needs_lead for c in composites) else {}
+    declared = [replace(need, lead_bars=leads.get(module.letter, 0)) for module in modules for need in module.needs]
+    declared += [need for composite in composites for need in composite.needs]
+    longest: dict[Need, Need] = {}
+    for need in declared:
+        held = longest.get(need)
+        if held is None or need.lead_bars > held.lead_bars:
+            longest[need] = need
+    return tuple(longest.values())
 
 
 def score_view(view: MarketView, modules: Sequence[ScoreModule], composites: Sequence[Composite] = COMPOSITES) -> Scorecard:

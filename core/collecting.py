@@ -172,6 +172,7 @@ class Collecting:
                         self._words = str(error)
 
     def _live_streams(self) -> LiveStreams:
+        from data.storage.flow_shelf import FlowShelf
         from data.streams.live import LiveStreams, Plan, Sources
         from data.streams.recorder import TickRecorder
 
@@ -187,9 +188,13 @@ class Collecting:
             if last is not None:
                 newest[key] = key.interval.floor(last)
         market = self._settings.market
+        traded = dict.fromkeys(k.symbol for k in self.keys) if self._ticks else self._books  # order flow wants trades beside the book
         plan = Plan(series=self.keys, books=tuple((market, s) for s in self._books), spot_base=spot, futures_base=futures,
-                    ticks=tuple((market, s) for s in dict.fromkeys(k.symbol for k in self.keys)) if self._ticks else ())
+                    ticks=tuple((market, s) for s in traded))
+        world = "loopback" if self._settings.endpoint else "real"
+        flow = FlowShelf(self._settings.home / world / "flow") if self._books else None
         recorder = TickRecorder(self._settings.home / "ticks") if self._ticks or self._books else None
-        sources = Sources(store=keep, candles=self._outside.closed_candles(), newest=newest, recorder=recorder,
+        sources = Sources(store=keep, candles=self._outside.closed_candles(), newest=newest, recorder=recorder, flow=flow,
+                          flow_provenance=str(provenance),
                           snapshots={m: self._outside.snapshot_taker(m) for m in Market})
         return LiveStreams(plan, sources, clock=self._clock, random=Random(self._clock.now_ms()), sleep=self._sleep)

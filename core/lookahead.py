@@ -44,6 +44,7 @@ HISTORY_BARS = 2_600  # of candles given to an indicator: past every warm-up
 FUTURE_BARS = 12  # poisoned bars after a cut; more find nothing more, a leak that reaches further also reaches these
 SPAN_BARS = 1_000  # cuts of modules lie in this many bars
 SEED = 20_261_120
+NEWEST_MS = EPOCH_MS + 24_000 * HOUR_MS  # the simulated present: minutes and ticks exist for the days before it only
 
 
 @dataclass(frozen=True)
@@ -214,11 +215,15 @@ class _Stage:
 
     def cut(self, at_ms: int, kind: int | None) -> MarketView:
         """The view at `at_ms`: later rows deleted, or poisoned with `kind`, candles and observations alike."""
+        return self._cut(self.view, at_ms, kind)
+
+    def _cut(self, view: MarketView, at_ms: int, kind: int | None) -> MarketView:
         return replace(
-            self.view, at_ms=at_ms, as_of_ms=at_ms - 1,
-            series={need: _cut_series(candles, at_ms, kind) for need, candles in self.view.series.items()},
-            group={need: {name: _cut_series(c, at_ms, kind) for name, c in held.items()} for need, held in self.view.group.items()},
-            observed={need: cut_observations(rows, at_ms, kind) for need, rows in self.view.observed.items()})
+            view, at_ms=at_ms, as_of_ms=at_ms - 1,
+            series={need: _cut_series(candles, at_ms, kind) for need, candles in view.series.items()},
+            group={need: {name: _cut_series(c, at_ms, kind) for name, c in held.items()} for need, held in view.group.items()},
+            observed={need: cut_observations(rows, at_ms, kind) for need, rows in view.observed.items()},
+            longer=None if view.longer is None else self._cut(view.longer, at_ms, kind))
 
 
 def _cut_series(candles: Candles, at_ms: int, kind: int | None) -> Candles:
@@ -244,7 +249,7 @@ def cut_observations(rows: Observations, at_ms: int, kind: int | None) -> Observ
 
 
 def _stage(needs: Sequence[Need], exchange: SimulatedExchange, end_ms: int, reach: Reach) -> _Stage:
-    observations = SimulatedObservations(7, exchange, FixedClock(end_ms))
+    observations = SimulatedObservations(7, exchange, FixedClock(NEWEST_MS))
     view = build_view(exchange, reach.symbol, Market.SPOT, reach.interval, needs, at_ms=end_ms, fits=FitCache(), more_bars=reach.span,
                       observations=observations, peers=GROUP)
     own = next(c for n, c in view.series.items() if n.interval in (None, reach.interval) and n.market in (None, Market.SPOT) and len(c))
@@ -348,7 +353,7 @@ def check_everything(modules: Sequence[ScoreModule], *, cuts: int = 200, poisons
     poisons = max(0, min(POISONS, poisons))
     cuts = max(2, cuts)
     calm_end, holed_end = EPOCH_MS + 20_900 * HOUR_MS, EPOCH_MS + (FROZEN_HOURS[1][1] + 420) * HOUR_MS
-    exchange = SimulatedExchange(7, FixedClock(EPOCH_MS + 24_000 * HOUR_MS))
+    exchange = SimulatedExchange(7, FixedClock(NEWEST_MS))
     key = SeriesKey(SYMBOL, Interval.H1)
     stretches = [exchange.read(key, None, end).tail(HISTORY_BARS) for end in (calm_end, holed_end)]
     total, done = len(INDICATORS) + len(modules) + len(LEAKS) + 3, 0
@@ -370,8 +375,8 @@ def check_everything(modules: Sequence[ScoreModule], *, cuts: int = 200, poisons
         findings.append(check_label(kind.name, stretches[0], chosen_cuts(stretches[0], 700, max(2, cuts // 4), SEED), poisons))
     done = _tell(progress, done + 1, total, "labels")
     for module in modules:
-        pairs = zip(*(check_module(module, exchange, end, (cuts + 1) // 2, poisons, SEED + n)
-                      for n, end in enumerate((calm_end, holed_end))), strict=True)
+        ends = (calm_end, holed_end) if reach_of(module.needs) == Reach() else (NEWEST_MS, NEWEST_MS - 15 * HOUR_MS + 7 * 60_000)
+        pairs = zip(*(check_module(module, exchange, end, (cuts + 1) // 2, poisons, SEED + n) for n, end in enumerate(ends)), strict=True)
         findings += [_joined(list(pair)) for pair in pairs]
         done = _tell(progress, done + 1, total, module.name)
     pairs = zip(*(check_composites(modules, exchange, end, (cuts + 3) // 4, poisons, SEED + n)

@@ -29,6 +29,7 @@ def build(settings: Settings | None = None, clock: Clock | None = None) -> Sexta
     from data.simulator.market import SimulatedExchange
     from data.simulator.observed import SimulatedObservations
     from data.storage.candles import CandleStore
+    from data.storage.flow_shelf import FlowShelf
     from data.storage.known_observations import StoredObservations
 
     open_logbook(settings.home / "logs")
@@ -43,7 +44,7 @@ def build(settings: Settings | None = None, clock: Clock | None = None) -> Sexta
     outside = Outside(settings, clock, store, folder)
     simulator = SimulatedExchange(settings.simulator_seed, clock)
     return Sextant(settings=settings, clock=clock, store=store, simulator=simulator,
-                   stored=StoredObservations(outside.observations(), folder),
+                   stored=StoredObservations(outside.observations(), folder, FlowShelf(folder / "flow")),
                    simulated=SimulatedObservations(settings.simulator_seed, simulator, clock),
                    fits=FitCache(settings.home / "cache" / "fits"), modules=MODULES, world=world, outside=outside,
                    jobs=Jobs(settings.home, clock))

@@ -80,8 +80,14 @@ COLUMNS_OF: Mapping[Kind, tuple[str, ...]] = {
     Kind.CONTINUOUS: ("open", "high", "low", "close"),
     Kind.AVERAGE_PRICE: ("price", "minutes"),
     # Condensed from books and trades as they stream by; what each column means stands in data/streams/flow_samples.py.
-    Kind.MINUTE_FLOW: ("mid",),
-    Kind.SECOND_FLOW: ("mid",),
+    Kind.MINUTE_FLOW: (
+        "mid", "spread_bps", "obi", "obi_1", "obi_5", "obi_20", "bid_depth_10", "ask_depth_10", "bid_mass_50", "ask_mass_50",
+        "buy_slippage_10k", "sell_slippage_10k", "unfilled_10k", "buy_slippage_100k", "sell_slippage_100k", "unfilled_100k",
+        "bid_elasticity", "ask_elasticity", "bid_log_depth", "ask_log_depth", "wall_bps", "wall_mass", "buy_volume", "sell_volume", "ofi",
+        "best_depth", "large_share"),
+    Kind.SECOND_FLOW: (
+        "mid", "bid", "ask", "bid_quantity", "ask_quantity", "spread_bps", "imbalance", "depth", "buy_volume", "sell_volume", "buy_count",
+        "sell_count", "ofi", "latency_flow", "latency_ms", "price_changes", "updates", "life_ms"),
 }
 WHOLE_MARKET = "MARKET"  # the symbol of series that belong to no coin
 _OF_THE_MARKET = (Kind.STABLECOIN_SUPPLY, Kind.FEAR_GREED)

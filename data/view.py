@@ -38,6 +38,7 @@ class Need:
     optional: bool = False
     peers: bool = False
     symbol: str | None = None
+    lead_bars: int = field(default=0, compare=False)  # somebody reads so many earlier rows of what a module makes of it
 
     def describe(self) -> str:
         words = [w for w in (self.symbol, self.market, self.interval, self.kind) if w]
@@ -45,6 +46,7 @@ class Need:
 
 
 Held = TypeVar("Held")
+OF_THE_VIEWS_MARKET = (Kind.MINUTE_FLOW, Kind.SECOND_FLOW)  # every other kind is the perpetual's unless a need says otherwise
 NOT_KNOWN = "not yet known"
 CONFIRMED = "confirmed exchange gap"
 
@@ -138,6 +140,7 @@ class MarketView:
     fits: object = field(default=None, compare=False)  # a FitCache of analysis, shared between views
     observed: Mapping[Need, Observations] = field(default_factory=dict)
     group: Mapping[Need, Mapping[str, Candles]] = field(default_factory=dict)
+    longer: MarketView | None = field(default=None, compare=False)  # the needs that are read with a lead, longer by it
 
     def candles(self, need: Need) -> Candles:
         """The declared candles, at most `need.bars` of them; empty when absent (then `why_absent` has the reason)."""
@@ -167,6 +170,13 @@ class MarketView:
     def without(self, need: Need, why: str) -> MarketView:
         """The same view, one input taken away: what tests of absence ask."""
         origin = {**self.origin, need: why}
+        longer = self.longer
+        if longer is not None and (need in longer.series or need in longer.observed or need in longer.group):
+            longer = longer.without(need, why)
+        return replace(self, longer=longer)._taken(need, origin)
+
+    def _taken(self, need: Need, origin: Mapping[Need, str]) -> MarketView:
+        why = origin[need]
         if need.peers:
             return replace(self, origin=origin, group={**self.group, need: {}})
         if need in self.observed:
@@ -214,6 +224,7 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
         When the view's own series has no candle before `at_ms`.
     """
     key = SeriesKey(symbol, interval, market)
+    needs = tuple(needs)
     unique = tuple(dict.fromkeys(needs))
     wide = {n: n.bars + (-(-more_bars * interval.ms // (n.interval or interval).ms) if more_bars else 0) for n in unique}
     longest = max([wide[n] for n in unique if _own(n, key)], default=1)
@@ -243,7 +254,7 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
     as_of = int(own.close_time[-1])
     for need in unique:
         if need.kind is not Kind.CANDLES:
-            found, origin[need] = _known(observations, need.symbol or symbol, need, moment, interval.ms, more_bars * interval.ms)
+            found, origin[need] = _known(observations, need.symbol or symbol, market, need, moment, interval.ms, more_bars * interval.ms)
             observed[need] = found
             continue
         wanted = SeriesKey(need.symbol or symbol, need.interval or interval, need.market or market)
@@ -258,16 +269,23 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
             candles, how = _longer(window, wanted, interval, wide[need])
         series[need] = candles
         origin[need] = how if len(candles) else f"no {wanted.market} {wanted.interval} candles of {wanted.symbol} are stored"
-    return MarketView(symbol, market, interval, moment, as_of, series, origin, account, fits, observed, group)
+    led = tuple(need for need in needs if need.lead_bars)
+    longer = None
+    if led:
+        lead = max(need.lead_bars for need in led)
+        longer = build_view(reader, symbol, market, interval, [replace(need, lead_bars=0) for need in led], at_ms=moment, account=account,
+                            fits=fits, more_bars=more_bars + lead, observations=observations, peers=peers)
+    return MarketView(symbol, market, interval, moment, as_of, series, origin, account, fits, observed, group, longer)
 
 
-def _known(reader: ObservationReader | None, symbol: str, need: Need, at_ms: int, step_ms: int, more_ms: int) -> tuple[Observations, str]:
+def _known(reader: ObservationReader | None, symbol: str, market: Market, need: Need, at_ms: int, step_ms: int,
+           more_ms: int) -> tuple[Observations, str]:
     """What was known of a kind in the declared days before the moment, and where it is from (or why there is nothing)."""
     if reader is None:
         why = f"no {need.kind} of {symbol} is stored"
         return Observations.empty(need.kind, note=why), why
     start = at_ms - int(need.days * DAY_MS) - need.bars * step_ms - more_ms
-    found = reader.known(symbol, need.kind, need.market or Market.PERP, start, at_ms)
+    found = reader.known(symbol, need.kind, need.market or (market if need.kind in OF_THE_VIEWS_MARKET else Market.PERP), start, at_ms)
     if len(found):
         return found, found.provenance
     why = found.note or f"no {need.kind} of {symbol} became known in the {need.days + need.bars * step_ms / DAY_MS:g} days before"

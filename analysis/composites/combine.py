@@ -33,6 +33,7 @@ class Inputs:
         self.view = view
         self.bars = bars
         self.modules = {m.letter: m for m in modules}
+        self.leads = frozenset(LEADS)
         self._lines: dict[str, tuple[int, Timeline]] = {}
         self._composites: dict[str, CompositeLine] = {}
         self._own = view.candles(OWN)
@@ -56,7 +57,7 @@ class Inputs:
             return None
         held = self._lines.get(letter)
         if held is None or held[0] < self.bars + lead:
-            view = self.view
+            view = self.view.longer if lead and self.view.longer is not None and letter in self.leads else self.view
             if letter == "G" and view.account is not None:  # composites speak of the market; the account's risk is a number of its own
                 from dataclasses import replace
 
@@ -117,6 +118,7 @@ def at_times(known: np.ndarray, values: np.ndarray, times: np.ndarray) -> np.nda
 
 
 OWN = Need(Kind.CANDLES, OWN_BARS)
+LEADS = {"C": 720}  # modules whose earlier rows a composite reads, and how many: their needs are held that much longer for it
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ class Composite(ABC):
     bands: ClassVar[tuple[tuple[float, str], ...]] = ()  # (lowest raw value, word), ascending
     weights_version: ClassVar[str]
     kind: ClassVar[Kinds]
+    needs_lead: ClassVar[bool] = False  # reads rows of a module before those asked for (LEADS)
 
     @property
     def needs(self) -> tuple[Need, ...]:

@@ -166,6 +166,7 @@ class MacroSentiment(Composite):
     part_titles: ClassVar[Mapping[str, str]] = {"F": "On-chain and macro (F)", "C": "Sentiment, slowed (C)"}
     bands = ((-math.inf, "bearish"), (-0.2, "neutral"), (0.2, "bullish"))
     weights_version = "macro_sentiment/1"
+    needs_lead = True
     kind = Direction
     SLOW_BARS: ClassVar[int] = 720
     HALF_LIFE_MS: ClassVar[int] = 3 * DAY_MS

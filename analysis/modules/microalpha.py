@@ -40,6 +40,7 @@ HALF_LIFE_S = 60.0
 FULL_LIFE_MS = 200.0
 BOOK_TAU, TRADES_TAU = 5.0, 10.0
 SECOND_MS = 1000
+REACH_S = IMPACT_S + WINDOW_S  # of the longest window and what stands in it
 CHUNK = 128  # rows whose half hour is regressed at a time
 
 
@@ -53,7 +54,8 @@ METRICS = (
             "(micro price - mid) / half the spread, clipped at +-1. Fitted at 00:00 UTC on the day before; until then the mid weighted by "
             "the opposite sizes.", "Stoikov 2018", BOOK_TAU, "*", F),
     _metric("ofi", "Order-flow imbalance", "best depths", .20, WINDOW_S,
-            "Signed changes of the best queues over 10 s / their mean size, then Z0 over 900 s.", "Cont, Kukanov & Stoikov 2014", BOOK_TAU, "*"),
+            "Signed changes of the best queues over 10 s / their mean size, then Z0 over 900 s.", "Cont, Kukanov & Stoikov 2014", BOOK_TAU,
+            "*"),
     _metric("cvd", "Volume delta", "share of volume", .12, WINDOW_S, "(taker buys - sells) / volume over 60 s, then Z0 over 900 s.",
             priority="*"),
     _metric("imb", "Best-quote imbalance", "-1..1", .12, WINDOW_S, "(qb - qa)/(qb + qa) at the best quote, time-weighted over 1 s.",
@@ -89,9 +91,9 @@ class MicroAlphaConfig:
 class MicroAlpha(ScoreModule):
     """Micro alpha 0..1: below 0.5 the next seconds lean down, above up.
 
-    Eight opinions about the last second to the last minute, from samples of one second: micro price .25, order-flow imbalance .20, volume
-    delta .12, imbalance of the best quote .12, trade direction .10, Kyle's lambda .08, latency-adjusted flow .08 and the reversal of the last
-    second .05. score = 0.5 + 0.5 S, stated at each bar's close. Books count in full for 5 s, trades for 10 s.
+    Eight opinions about the last second to the last minute, from samples of one second: micro price .25, order-flow imbalance .20,
+    volume delta .12, imbalance of the best quote .12, trade direction .10, Kyle's lambda .08, latency-adjusted flow .08 and the reversal
+    of the last second .05. score = 0.5 + 0.5 S, stated at each bar's close. Books count in full for 5 s, trades for 10 s.
 
     The confidence carries sqrt(QSI * min(1, median life / 200 ms)): a quote that flickers tells little. The micro price is that of
     Stoikov (2018), fitted at 00:00 UTC on the 86,400 seconds before with both sides mirrored; without 80 % of such a day the mid weighted
@@ -136,7 +138,7 @@ class MicroAlpha(ScoreModule):
             extra, rests_on = {"quality": np.full(bars, np.nan), "lambda": np.full(bars, np.nan)}, "nothing"
         mixed = blend(METRICS, tracks)
         raw = np.where(mixed.enough, mixed.raw, np.nan)
-        pull = np.sum([np.abs(c) for c in mixed.contributions.values()], axis=0)
+        pull = sum((np.abs(c) for c in mixed.contributions.values()), np.zeros(bars))  # in this order, however many rows
         with np.errstate(invalid="ignore", divide="ignore"):
             agreement = np.where(pull > 0, np.abs(raw) / pull, np.where(mixed.enough, 0.0, np.nan))
         shown: dict[str, Any] = {"micro_price_from": rests_on, "weights_version": WEIGHTS_VERSION}
@@ -146,8 +148,8 @@ class MicroAlpha(ScoreModule):
         line = line or self.timeline(view)
         agreement, quality = float(line.extra["agreement"][-1]), float(line.extra["quality"][-1])
         sure = float(line.coverage[-1]) * (0.5 + 0.5 * agreement) * quality
-        return assemble(self, view, line, label=pressure_label(float(line.score[-1])), agreement=agreement if np.isfinite(agreement) else None,
-                        confidence=sure if np.isfinite(sure) else None)
+        return assemble(self, view, line, label=pressure_label(float(line.score[-1])),
+                        agreement=agreement if np.isfinite(agreement) else None, confidence=sure if np.isfinite(sure) else None)
 
     def typed(self, view: MarketView, score: float | None, raw: float | None, coverage: float, reason: str) -> Score:
         value = None if raw is None else min(1.0, max(-1.0, raw))
@@ -163,12 +165,13 @@ def _measured(view: MarketView, seconds: Observations, closed: np.ndarray) -> tu
     newest = rows_known(seconds, closed)
     rows, row_of = np.unique(newest[newest >= 0], return_inverse=True)  # hourly bars before the recording share none
     ends = place[rows]
-    values, units, impact = _metrics(of, ends)
+    far = max(0, int(ends.min(initial=0)) - REACH_S)  # what lies further back decides nothing
+    values, units, impact = _metrics({name: column[far:] for name, column in of.items()}, ends - far)
     values["micro_dev"], fallback, rests_on = _micro_dev(view, seconds, of, place, rows)
     units["micro_dev"] = np.clip(values["micro_dev"], -1.0, 1.0)
     ran = np.isfinite(windows_at(of["mid"], ends, WINDOW_S)).sum(axis=1) >= SHARE_NEEDED * WINDOW_S
     ran &= ends >= WINDOW_S - 1
-    still = stands_still(of["mid"], WINDOW_S)[ends]
+    still = stands_still(of["mid"][far:], WINDOW_S)[ends - far]
     tracks, size = {}, len(seconds)
     for metric in METRICS:
         key = metric.key
@@ -287,7 +290,7 @@ def _micro_dev(view: MarketView, seconds: Observations, of: Mapping[str, np.ndar
         here = (anchors == anchor) & good
         with np.errstate(divide="ignore", invalid="ignore"):
             state = microprice.states_of(np.where(here, bid_q / (bid_q + ask_q), np.nan), np.where(here, 2.0 * half / fit["tick"], np.nan))
-        dev = np.where(here, np.array(fit["g"])[np.maximum(state, 0)] * fit["tick"] / half, dev)
+            dev = np.where(here, np.array(fit["g"])[np.maximum(state, 0)] * fit["tick"] / half, dev)
         fallback &= ~here
         rests_on = "Stoikov's fit of the day before"
     return dev, fallback, rests_on

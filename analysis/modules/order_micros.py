@@ -36,14 +36,15 @@ def _metric(key: str, title: str, unit: str, weight: float, warmup: int, formula
 
 METRICS = (
     _metric("obi", "Book imbalance", "-1..1", .18, 1,
-            "(bids - asks)/(bids + asks), sizes weighted exp(-distance / 10 bps), mean over the minute. Sizes can be a bluff: compare 1, 5 and "
-            "20 levels."),
-    _metric("spread", "Spread", "bps", .0, 1, "Time-weighted over the minute. Quality factor 1 - max(0, 2 PR - 1): wider than usual, less sure."),
+            "(bids - asks)/(bids + asks), sizes weighted exp(-distance / 10 bps), mean over the minute. Sizes can be a bluff: compare 1, 5 "
+            "and 20 levels."),
+    _metric("spread", "Spread", "bps", .0, 1,
+            "Time-weighted over the minute. Quality factor 1 - max(0, 2 PR - 1): wider than usual, less sure."),
     _metric("mbp", "Market buy pressure", "-1..1", .15, PUSH, "2 Vbuy / (Vbuy + Vsell) - 1 of takers over 5 minutes."),
     _metric("aggression", "Aggression", "-1..1", .08, 1,
             "Vbuy / ask depth against Vsell / bid depth, as a balance; depth within 10 bps, one minute."),
     _metric("slippage", "Slippage of 10,000", "bps", .04, 1,
-            "Mean cost of buying and of selling 10,000 against the mid; k = (buy - sell)/(buy + sell): a thin ask makes up the easier way."),
+            "Mean cost of buying and of selling 10,000 against the mid; k = (buy - sell)/(buy + sell): where asks are thin, up is easier."),
     _metric("depth_elasticity", "Depth asymmetry", "share", .05, 1,
             "(ln depth of bids - of asks)/(sum), means over 10, 20, 30, 50, 100 bps, depth in quote currency; clipped at +-.2.",
             "Naes & Skjeltorp 2006"),
@@ -121,7 +122,7 @@ class OrderFlow(ScoreModule):
             tracks[key] = _standing_in(tracks[key], _candle_track(view, view.candles(self._minutes), closed))
         mixed = blend(METRICS, tracks)
         raw = np.where(mixed.enough, mixed.raw, np.nan)
-        pull = np.sum([np.abs(c) for c in mixed.contributions.values()], axis=0)
+        pull = sum((np.abs(c) for c in mixed.contributions.values()), np.zeros(bars))  # in this order, however many rows
         with np.errstate(invalid="ignore", divide="ignore"):
             agreement = np.where(pull > 0, np.abs(raw) / pull, np.where(mixed.enough, 0.0, np.nan))
         extra = {name: _at(view, flow, closed, values) for name, values in measured.extra.items()}
@@ -132,8 +133,8 @@ class OrderFlow(ScoreModule):
         line = line or self.timeline(view)
         agreement, quality = float(line.extra["agreement"][-1]), float(line.extra["quality"][-1])
         sure = float(line.coverage[-1]) * (0.5 + 0.5 * agreement) * quality
-        return assemble(self, view, line, label=pressure_label(float(line.score[-1])), agreement=agreement if np.isfinite(agreement) else None,
-                        confidence=sure if np.isfinite(sure) else None)
+        return assemble(self, view, line, label=pressure_label(float(line.score[-1])),
+                        agreement=agreement if np.isfinite(agreement) else None, confidence=sure if np.isfinite(sure) else None)
 
     def typed(self, view: MarketView, score: float | None, raw: float | None, coverage: float, reason: str) -> Score:
         value = None if raw is None else min(1.0, max(-1.0, raw))

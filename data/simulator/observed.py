@@ -18,6 +18,7 @@ from data.observations import Kind, Observations
 from data.simulator.market import SYMBOLS, SimulatedExchange
 
 REMEMBERED = 256
+TICK_SYMBOLS = ("BTCUSDT", "ETHUSDT")  # of two symbols the simulated recorder keeps every second, as a real one would
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def layers() -> Mapping[Kind, Layer]:
 class SimulatedObservations:
     """Answers from the planted layers; kinds without one are absent with the reason."""
 
-    def __init__(self, seed: int, exchange: SimulatedExchange, clock: Clock) -> None:
-        self._seed, self._exchange, self._clock = seed, exchange, clock
+    def __init__(self, seed: int, exchange: SimulatedExchange, clock: Clock, *, ticks: tuple[str, ...] = TICK_SYMBOLS) -> None:
+        self._seed, self._exchange, self._clock, self._ticks = seed, exchange, clock, ticks
         self._layers: Mapping[Kind, Layer] | None = None
         self._kept: OrderedDict[tuple[str, Kind, int, int], Observations] = OrderedDict()
         self._lock = threading.Lock()
@@ -57,6 +58,9 @@ class SimulatedObservations:
         if self._layers is None:
             self._layers = layers()
         layer = self._layers.get(kind)
+        if kind is Kind.SECOND_FLOW and symbol not in self._ticks:
+            return Observations.empty(kind, provenance=Provenance.SIMULATED,
+                                      note=f"seconds of {symbol} were not recorded: full books are kept of {' and '.join(self._ticks)}")
         if layer is None or symbol not in SYMBOLS:
             return Observations.empty(kind, provenance=Provenance.SIMULATED, note=f"the simulated exchange has no {kind} of {symbol}")
         at_ms = min(at_ms, self._clock.now_ms() + 1)
@@ -64,8 +68,12 @@ class SimulatedObservations:
         with self._lock:
             found = self._kept.get(key)
         if found is None:
-            found = layer(World(self._seed, self._exchange, symbol), kind, start_ms, at_ms).known_at(at_ms)
-            found = found.take(found.available_time >= start_ms)
+            found = layer(World(self._seed, self._exchange, symbol), kind, start_ms, at_ms)
+            first, stop = (int(i) for i in found.available_time.searchsorted((start_ms, at_ms)))
+            if (first, stop) != (0, len(found)):
+                found = found.take(slice(first, stop))
+            if kind is Kind.SECOND_FLOW:
+                return found  # tens of megabytes, and its layer remembers the hours
             with self._lock:
                 self._kept[key] = found
                 while len(self._kept) > REMEMBERED:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data.market import DAY_MS, VENUE, Market
 from data.observations import WHOLE_MARKET, Kind, Observations, coin_of, home_of
+from data.storage.flow_shelf import KEEPING, FlowShelf
 from data.storage.observations import ObservationKey, ObservationStore
 
 LONGEST_LAG_MS = 10 * DAY_MS  # rows are kept by event_time; none becomes known later than this after what it describes
@@ -16,12 +17,14 @@ STAND_IN_AFTER_MS = DAY_MS  # another venue's rows are shown where the exchange'
 class StoredObservations:
     """An `ObservationReader` over the store. Another venue's series stands in as a whole, under its own provenance, never mixed in."""
 
-    def __init__(self, store: ObservationStore, folder: Path) -> None:
-        self._store = store
+    def __init__(self, store: ObservationStore, folder: Path, flow: FlowShelf) -> None:
+        self._store, self._flow = store, flow
         self._folder = folder / "observations"
 
     def known(self, symbol: str, kind: Kind, market: Market, start_ms: int, at_ms: int) -> Observations:
         """Rows with start <= available_time < at; empty, with `note` saying why, when there are none."""
+        if kind in KEEPING:
+            return self._flow.known(symbol, kind, market, start_ms, at_ms)
         home, where = home_of(symbol, kind, str(market))
         best, newest = Observations.empty(kind, note=f"no {kind} of {home} is stored; the collector fetches it where a source answers"), 0
         for venue in self._venues(home, where):
@@ -38,6 +41,8 @@ class StoredObservations:
             for path in sorted(self._folder.glob(f"*/*/{home}/*/manifest.json")):
                 state = path.stat()
                 seen.update(f"{path.parent.name}/{path.parts[-5]} {state.st_mtime_ns} {state.st_size}".encode())
+        for path in sorted(self._folder.parent.glob(f"flow/*/{symbol}/minute/*.parquet"))[-1:]:
+            seen.update(f"{path.name} {path.stat().st_mtime_ns}".encode())
         return seen.hexdigest()
 
     def _venues(self, home: str, where: str) -> list[str]:

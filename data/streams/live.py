@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from data.clock import Clock, age_text
 from data.errors import InputError, SextantError
 from data.market import Market, SeriesKey
+from data.storage.flow_shelf import FlowShelf
 from data.streams import hosts
-from data.streams.batches import Row, TickKind
+from data.streams.batches import TickKind
+from data.streams.book import LocalBook
 from data.streams.book_feed import BookFeed, Record, TakeSnapshot
+from data.streams.flow_tap import FlowTap, both
 from data.streams.kline_feed import Backfill, KlineFeed, Sink
 from data.streams.line import MAX_STREAMS, Sleep
 from data.streams.recorder import TickRecorder
@@ -63,6 +67,8 @@ class Sources:
     newest : mapping of SeriesKey to open_time of the newest stored candle
     trades : mapping of Market to async callable (symbol, first id, last id) -> aggregated trades, optional
     recorder : TickRecorder, optional
+    flow : FlowShelf, optional
+        Where books and trades of the symbols whose book is kept are condensed to, by the second and the minute.
     """
 
     store: Sink
@@ -71,6 +77,8 @@ class Sources:
     newest: Mapping[SeriesKey, int]
     trades: Mapping[Market, BackfillTrades] | None = None
     recorder: TickRecorder | None = None
+    flow: FlowShelf | None = None
+    flow_provenance: str = "LIVE"
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,11 @@ class LiveStreams:
         self.klines = {market: KlineFeed([key for key in plan.series if key.market is market], sources.store, sources.candles,
                                          clock=clock, newest=sources.newest)
                        for market in Market if any(key.market is market for key in plan.series)}
-        self.books = {market: BookFeed(market, _of(plan.books, market), sources.snapshots[market], clock=clock, random=random,
+        self.flows = {market: FlowTap(market, _of(plan.books, market), book=partial(self._book, market), traded=_of(plan.ticks, market),
+                                      provenance=sources.flow_provenance)
+                      for market in Market if sources.flow is not None and _of(plan.books, market)}
+        self.books: dict[Market, BookFeed] = {}
+        self.books |= {market: BookFeed(market, _of(plan.books, market), sources.snapshots[market], clock=clock, random=random,
                                        record=self._record(market), record_diffs=plan.record_diffs, speed_ms=plan.book_speed_ms)
                       for market in Market if _of(plan.books, market)}
         kinds = {Market.SPOT: (TickKind.AGG_TRADE,), Market.PERP: (TickKind.AGG_TRADE, TickKind.MARK_PRICE, TickKind.FORCE_ORDER)}
@@ -136,6 +148,11 @@ class LiveStreams:
             words = recorder.problem or f"{size / (1 << 20):.1f} MiB of ticks kept"
             rows.append(HealthRow("tick recorder", "recording" if not recorder.problem else "waiting", words, "", not recorder.problem,
                                   dict(recorder.counts)))
+        flow = self.sources.flow
+        if flow is not None and self.flows:
+            rows.append(HealthRow("order flow", "recording" if not flow.problem else "waiting", flow.problem or "books and trades "
+                                                                                                                "condensed by "
+                                  "the second and the minute", "", not flow.problem, {}))
         if self._service.failure:
             rows.append(HealthRow("stream thread", State.STOPPED, self._service.failure, "", False, {}))
         return rows
@@ -156,7 +173,15 @@ class LiveStreams:
                     raise InputError(f"{feed.name}: {len(streams)} streams do not fit one connection ({MAX_STREAMS}); ask for fewer")
                 supervisors.append(Supervisor(base, streams, feed, clock=self._clock, sleep=self._sleep, random=self._random,
                                               expected_s=self._expected_s))
-        return supervisors, [self._write_ticks] if self.sources.recorder is not None else []
+        chores: list[Chore] = [self._write_ticks] if self.sources.recorder is not None else []
+        return supervisors, [*chores, self._write_flow] if self.flows else chores
+
+    async def _write_flow(self) -> None:
+        while True:
+            await self._sleep(FLUSH_EVERY_S)
+            for market, tap in self.flows.items():
+                assert self.sources.flow is not None
+                await asyncio.to_thread(self.sources.flow.store, market, tap.collect(self._clock.now_ms()))
 
     async def _write_ticks(self) -> None:
         recorder = self.sources.recorder
@@ -166,16 +191,19 @@ class LiveStreams:
             await asyncio.to_thread(recorder.flush_due, self._clock.now_ms())
 
     def _record(self, market: Market) -> Record | None:
-        recorder = self.sources.recorder
-        if recorder is None:
-            return None
+        recorder, tap = self.sources.recorder, self.flows.get(market)
+        record: Record | None = None
+        if recorder is not None:
+            record = partial(recorder.add, market)
+        return record if tap is None else both(record, tap.record)
 
-        def record(kind: TickKind, symbol: str, rows: Sequence[Row]) -> None:
-            recorder.add(market, kind, symbol, rows)
-
-        return record
+    def _book(self, market: Market, symbol: str) -> LocalBook | None:
+        return self.books[market].book(symbol) if market in self.books else None
 
     def _close(self) -> None:
+        for market, tap in self.flows.items():
+            assert self.sources.flow is not None
+            self.sources.flow.store(market, tap.collect(self._clock.now_ms()))
         if self.sources.recorder is not None:
             try:
                 self.sources.recorder.close()

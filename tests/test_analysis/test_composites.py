@@ -102,25 +102,39 @@ def test_the_report_is_the_newest_row_and_complete(composite, inputs):
     assert len(composite.explanation()) > 150 and composite.question.endswith("?")
 
 
-@each
-def test_rows_of_a_line_equal_the_moments_own_answer(composite, view, inputs):
-    line = inputs.composite(composite)
+@pytest.fixture(scope="module")
+def earlier(view):
+    """The inputs of two earlier moments, each from its own view."""
     clock = FixedClock(NOW)
     exchange = SimulatedExchange(7, clock)
-    for back in (3, 41):
-        then = build_view(exchange, "ETHUSDT", Market.SPOT, Interval.H1, needs_of(MODULES), fits=FITS, peers=SYMBOLS,
-                          at_ms=view.at_ms - back * HOUR_MS, observations=SimulatedObservations(7, exchange, clock))
-        alone = Inputs(then, MODULES).composite(composite)
-        assert alone.score[-1] == pytest.approx(line.score[-1 - back], abs=2e-6, nan_ok=True), composite.name
+    observations = SimulatedObservations(7, exchange, clock)
+    return {back: Inputs(build_view(exchange, "ETHUSDT", Market.SPOT, Interval.H1, needs_of(MODULES), fits=FITS, peers=SYMBOLS,
+                                    at_ms=view.at_ms - back * HOUR_MS, observations=observations), MODULES) for back in (3, 41)}
 
 
 @each
-def test_a_lost_input_lowers_the_coverage_or_takes_the_score_and_is_never_half(composite, view):
-    whole = Inputs(view, MODULES, 1).composite(composite)
+def test_rows_of_a_line_equal_the_moments_own_answer(composite, earlier, inputs):
+    line = inputs.composite(composite)
+    for back, then in earlier.items():
+        assert then.composite(composite).score[-1] == pytest.approx(line.score[-1 - back], abs=2e-6, nan_ok=True), composite.name
+
+
+@pytest.fixture(scope="module")
+def without_each(view):
+    """The inputs of the newest moment, whole (None) and with each need taken away."""
+    out = {None: Inputs(view, MODULES, 1)}
     for need in needs_of(MODULES):
-        if need == OWN:
+        if need != OWN:
+            out[need] = Inputs(replace(view.without(need, "taken away"), fits=FITS), MODULES, 1)
+    return out
+
+
+@each
+def test_a_lost_input_lowers_the_coverage_or_takes_the_score_and_is_never_half(composite, without_each):
+    whole, cut = without_each[None].composite(composite), without_each
+    for need, lacking in cut.items():
+        if need is None:
             continue
-        lacking = Inputs(replace(view.without(need, "taken away"), fits=FITS), MODULES, 1)
         line = lacking.composite(composite)
         assert np.isnan(line.score[-1]) or line.coverage[-1] <= whole.coverage[-1] + 1e-9
 

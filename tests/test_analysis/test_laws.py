@@ -44,10 +44,10 @@ def shortened(view, bars):
 
     return replace(view, series={n: tail(c) for n, c in view.series.items()},
                    observed={n: o.take(slice(max(0, len(o) - bars), len(o))) for n, o in view.observed.items()},
-                   group={n: {s: tail(c) for s, c in held.items()} for n, held in view.group.items()}, fits=FitCache())
+                   group={n: {s: tail(c) for s, c in held.items()} for n, held in view.group.items()}, fits=FitCache(), longer=None)
 
 
-ENOUGH = {("C", 150)}  # its metrics need 90 settlements and 100 samples, not more (methods.md 1.1)
+ENOUGH = {("C", 150), ("D", 150), ("I", 150)}  # its metrics need 90 settlements and 100 samples, not more (methods.md 1.1)
 each_module = pytest.mark.parametrize("module", MODULES, ids=lambda m: m.letter)
 
 
@@ -133,7 +133,7 @@ def test_frozen_prices_without_volume_are_degenerate_not_bearish(module, view):
 
     report = module.score(replace(view, series={n: frozen(c) for n, c in view.series.items()}, fits=FitCache(),
                                   observed={n: still(o) for n, o in view.observed.items()},
-                                  group={n: {s: frozen(c) for s, c in held.items()} for n, held in view.group.items()}))
+                                  group={n: {s: frozen(c) for s, c in held.items()} for n, held in view.group.items()}, longer=None))
     assert report.score is None, f"{module.letter} scores a dead market {report.score}"
     assert any(p.status == Status.DEGENERATE.word for p in report.parts)
 
