@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.composites.allocation import OptimalAllocation
 from analysis.composites.beside import Crowding, DataConfidence, ExecutionQuality
 from analysis.composites.combine import Composite, CompositeLine, Inputs
 from analysis.composites.danger import AnomalyAlert, RiskExposureNow
@@ -10,7 +11,8 @@ from data.errors import InputError
 from data.market import did_you_mean
 
 COMPOSITES: tuple[Composite, ...] = (TrendStrength(), BuyOpportunity(), SellOpportunity(), RiskExposureNow(), MacroSentiment(),
-                                     LiquidityPressure(), AnomalyAlert(), Crowding(), ExecutionQuality(), DataConfidence())
+                                     LiquidityPressure(), OptimalAllocation(), AnomalyAlert(), Crowding(), ExecutionQuality(),
+                                     DataConfidence())
 
 
 def by_name(name: str) -> Composite:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from analysis.module import ScoreModule
+from analysis.modules.corr_lead import CorrelationLeadLag
 from analysis.modules.deriv_sentim import DerivativesSentiment
+from analysis.modules.microalpha import MicroAlpha
 from analysis.modules.onchain import OnChain
+from analysis.modules.order_micros import OrderFlow
+from analysis.modules.port_alloc import PortfolioAllocation
 from analysis.modules.regime_anomal import RegimeAnomaly
 from analysis.modules.risk_expos import RiskExposure
 from analysis.modules.trend_moment import TrendMomentum
 from analysis.modules.volat_regime import VolatilityRegime
 from data.errors import InputError
 
-MODULES: tuple[ScoreModule, ...] = (TrendMomentum(), VolatilityRegime(), DerivativesSentiment(), OnChain(), RiskExposure(), RegimeAnomaly())
+MODULES: tuple[ScoreModule, ...] = (
+    TrendMomentum(), VolatilityRegime(), DerivativesSentiment(), OrderFlow(), CorrelationLeadLag(), OnChain(), RiskExposure(),
+    MicroAlpha(), PortfolioAllocation(), RegimeAnomaly())
 
 BY_LETTER: dict[str, ScoreModule] = {module.letter: module for module in MODULES}
 
@@ -28,8 +34,10 @@ def by_command(word: str) -> ScoreModule:
         When no module has that name; the message lists those there are.
     """
     wanted = word.strip()
+    if wanted in BY_LETTER:
+        return BY_LETTER[wanted]  # "F" is a letter, "f" another module's alias
     for module in MODULES:
-        if wanted == module.letter or wanted.lower() in (*module.commands, module.slug):
+        if wanted.lower() in (*module.commands, module.slug):
             return module
     known = ", ".join(f"{module.commands[0]} ({module.letter})" for module in MODULES)
     raise InputError(f"expected one of {known}, got {wanted[:30]!r}")

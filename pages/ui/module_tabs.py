@@ -15,7 +15,7 @@ from data import indicators
 from data.denoise import denoised
 from data.frames import Candles
 from data.market import DAY_MS, SeriesKey
-from pages.ui import charts_scores, tabs_positioning, theme
+from pages.ui import charts_scores, tabs_flow, tabs_group, tabs_positioning, theme
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -142,4 +142,5 @@ def _history(sextant: Sextant, key: SeriesKey, close_time: np.ndarray, lines: Ma
 
 
 DRAWINGS: dict[str, Callable[[Sextant, SeriesKey, ModuleReport], None]] = {
-    "A": _trend, "B": _regime, "C": tabs_positioning.draw, "F": _macro, "G": _risk, "J": _anomaly}
+    "A": _trend, "B": _regime, "C": tabs_positioning.draw, "D": tabs_flow.flow, "E": tabs_group.leaders, "F": _macro, "G": _risk,
+    "H": tabs_flow.micro, "I": tabs_group.weights, "J": _anomaly}
