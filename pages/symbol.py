@@ -52,7 +52,7 @@ with guarded("the candles"):
 
     with scores_slot, st.spinner("Scoring ...", show_time=False):
         card = sextant.scores(key)
-        composite_views.cards(sextant, card)
+        composite_views.boards(sextant, card)
     with chart_slot:
         st.caption(widgets.as_of_line(card.provenance, card.as_of_ms))
         if shade and known is None:
@@ -77,13 +77,14 @@ with guarded("the candles"):
             with picture, st.spinner("Looking back ...", show_time=False):
                 module_tabs.draw(sextant, key, report)
             with fall:
-                st.markdown(f"What the score is made of (raw {report.raw:+.4f})" if report.raw is not None else "No score")
+                if report.letter != "E":
+                    st.markdown(f"What the score is made of (raw {report.raw:+.4f})" if report.raw is not None else "No score")
                 if report.raw is not None and report.letter != "E":
                     fall_figure = theme.kept(partial(charts_scores.waterfall, report, signed=report.letter not in ("G", "I", "J")), "fall",
                                              report.letter, sextant.content(key))
                     theme.draw(fall_figure, key=f"fall-{report.letter}", file_name=f"{key.symbol}-{report.slug}-parts",
                                alt=f"Contributions to {report.name}")
-                else:
+                elif report.raw is None:
                     st.info(report.reason)
             if report.letter == "C":
                 tabs_positioning.explain(report)

@@ -15,31 +15,41 @@ from data.errors import DataError
 from data.market import DAY_MS, HOUR_MS, Interval, SeriesKey
 from pages.ui import charts_scores, theme, widgets
 
-PER_ROW = 5
 SPANS = {"an hour": HOUR_MS, "4 hours": 4 * HOUR_MS, "a day": DAY_MS, "3 days": 3 * DAY_MS, "a week": 7 * DAY_MS}
 HISTORY_BARS = 200
 TIMEFRAMES = (Interval.M5, Interval.M15, Interval.H1, Interval.H4, Interval.D1)
 
 
-def cards(sextant: Sextant, card: Scorecard) -> None:
-    """Modules and composites as small cards, five a row."""
+def boards(sextant: Sextant, card: Scorecard) -> None:
+    """Composites and modules side by side, a line each: bar, word, coverage, and what the score lab says."""
     lab = sextant.lab_result(card.interval, card.market)
-    items: list[tuple[str, str, ModuleReport]] = [
-        (c.title, f"{c.question} {c.type}.", card.composite(c.name)) for c in COMPOSITES]
-    items += [(f"{r.letter} · {sextant.module(r.letter).short}", f"{r.name}: {r.type}.", r) for r in card.reports]
-    for first in range(0, len(items), PER_ROW):
-        for column, (title, words, report) in zip(st.columns(PER_ROW), items[first : first + PER_ROW], strict=False):
-            with column:
-                widgets.score_card(title, words, report, verdict_words(lab, report))
+    mixed = [(c.title, card.composite(c.name)) for c in COMPOSITES]
+    modules = [(f"{r.letter} · {sextant.module(r.letter).short}", r) for r in card.reports]
+    for column, title, rows in zip(st.columns(2), ("Composites", "Modules"), (mixed, modules), strict=True):
+        with column:
+            board(title, rows, lab)
+
+
+def board(title: str, rows: list[tuple[str, ModuleReport]], lab: object) -> None:
+    """One table of scores. Unknown is empty, with its reason in words."""
+    lines = [{title: name, "Score": widgets.shown_bar(r) if r.score is not None else None,
+              "Word": r.label.replace("_", " ").lower() if r.score is not None else r.reason.split(":")[0],
+              "Coverage": r.coverage, "Lab": verdict_words(lab, r)} for name, r in rows]
+    st.dataframe(lines, hide_index=True, width="stretch", placeholder="", height=36 + 35 * len(lines), key=f"board-{title}", column_config={
+        title: st.column_config.TextColumn(pinned=True, width=116),
+        "Score": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.2f", width=98, color=theme.ACCENT,
+                                                 help="On 0 to 1; sentiment and leaders, which are signed, have their zero in the middle."),
+        "Word": st.column_config.TextColumn(width=86, help="The band the score lies in; for an unknown score, why."),
+        "Coverage": st.column_config.NumberColumn(format="percent", width=58, help="How much of the score's weight is known and fresh."),
+        "Lab": st.column_config.TextColumn(width=88, help="What the score lab found of it on this interval: supported, weak, no evidence, "
+                                                           "contradicted or insufficient.")})
 
 
 def verdict_words(lab: object, report: ModuleReport) -> str:
-    """What the score lab says of a score, dated; or that nobody has asked it yet."""
+    """What the score lab says of a score; or that nobody has asked it yet."""
     from core.score_lab import LabResult
 
-    if not isinstance(lab, LabResult):
-        return "not judged yet"
-    return f"lab: {lab.verdict(report.letter or report.slug)} ({lab.made_at[:10]})"
+    return lab.verdict(report.letter or report.slug) if isinstance(lab, LabResult) else "not judged yet"
 
 
 def composite_tab(sextant: Sextant, key: SeriesKey, card: Scorecard) -> None:

@@ -67,22 +67,6 @@ def change_text(change: float | None) -> str:
     return f"{'▲' if change > 0 else '▼' if change < 0 else '■'} {change:+.2%}"
 
 
-def score_card(title: str, words: str, report: ModuleReport, verdict: str = "") -> None:
-    """One score: its number, its bar, its label, how far it can be believed, and what the score lab says of it."""
-    with st.container(border=True):
-        known = report.score is not None
-        label = report.label.replace("_", " ").lower() if report.label else ("" if known else "not enough data")
-        st.metric(title, f"{report.score:.2f}" if report.score is not None else "unknown", delta=label or None, delta_color="off",
-                  delta_arrow="off", help=f"{words} Range: {RANGES.get(report.letter, '0 to 1')}.")
-        st.progress(shown_bar(report))
-        trust = [f"coverage {report.coverage:.0%}"]
-        if report.confidence is not None:
-            trust.append(f"confidence {report.confidence:.0%}")
-        if report.age_s:
-            trust.append(f"input {report.age_s / 3600:.1f} h old")
-        st.caption(" · ".join(trust + ([verdict] if verdict else [])) if known else f"{report.reason.split(':')[0]}; its tab says why")
-
-
 def shown_bar(report: ModuleReport) -> float:
     """Where a score's bar ends, 0..1: a signed score (module C) has its zero in the middle; unknown is empty."""
     if report.score is None:

@@ -14,8 +14,8 @@ from data.market import HOUR_MS, Interval, SeriesKey
 from data.simulator.market import EPOCH_MS, SimulatedExchange
 
 # No source, no account, no options on this coin, or made for the newest bar's report alone (which has a poison test of its own).
-ABSENT = {"G.leverage", "G.liq_distance", "B.vrp", "C.vol_skew", "C.gex", "F.etf_flow", "F.nrpl", "F.whale_ratio", "F.sopr", "E.dtw", "E.cca",
-          "E.var", "E.coint", "E.exch_premium", "I.black_litterman", "H.kyle", "liquidity_pressure"}
+ABSENT = {"G.leverage", "G.liq_distance", "B.vrp", "C.vol_skew", "C.gex", "F.etf_flow", "F.nrpl", "F.whale_ratio", "F.sopr", "E.dtw",
+          "E.cca", "E.var", "E.coint", "E.exch_premium", "I.black_litterman", "H.kyle", "liquidity_pressure"}
 
 
 @pytest.fixture(scope="module")
