@@ -242,7 +242,7 @@ def directional(histories: Mapping[str, Candles], bars: int) -> LabReport:
 def answer(result: LabResult, report: LabReport) -> list[str]:
     """"Are these composites meaningful, and what do you recommend?", from this run's own numbers."""
     lines = []
-    for composite in COMPOSITES[:7]:
+    for composite in (c for c in COMPOSITES if c.name in SCHEME_HORIZON or c.name == "sell_opportunity"):
         cells = result.cards(composite.name)
         tested = [c for c in cells if c["verdict"] != Verdict.INSUFFICIENT]
         if not tested:
@@ -255,6 +255,8 @@ def answer(result: LabResult, report: LabReport) -> list[str]:
                      f"at best {best['found']['ic']:+.3f} with the {best['target']} of {best['horizon_bars']} bars on {best['symbol']}.")
     better = [f"{name} by {row['scheme']} on {symbol}" for name, by_symbol in result.document["schemes"].items()
               for symbol, rows in by_symbol.items() for row in rows if row["replaces"]]
+    lines.append("Optimal allocation is a set of weights: it is judged out of sample beside 1/N and inverse volatility, not by a "
+                 "correlation.")
     lines.append("Another scheme beats the default by the rule (interval above zero in 4 of 5 folds): "
                  + (", ".join(better[:6]) if better else "none. Fixed, versioned weights stay."))
     return lines
