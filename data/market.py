@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -139,3 +140,52 @@ class SeriesKey:
     def at(self, interval: Interval) -> SeriesKey:
         """The same series at another interval."""
         return SeriesKey(self.symbol, interval, self.market, self.venue)
+
+
+class Slippage(StrEnum):
+    """How the price paid differs from the price seen (methods.md 7.1)."""
+
+    FIXED = "fixed"  # `slippage_bps`
+    SPREAD = "spread"  # half the estimated spread + `extra_bps`
+    SQRT = "sqrt"  # half the estimated spread + square-root impact of the order's size
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What trading costs: fees and the slippage schedule. core/trading/costs.py applies it.
+
+    Attributes
+    ----------
+    maker_bps, taker_bps : float
+        Fee per side in basis points of the notional. A maker fee may be a rebate (below zero) down to -5.
+    slippage_bps : float
+        Of the fixed model, per side.
+    extra_bps : float
+        Of the spread model, on top of half the spread.
+    impact : float
+        Y of the square-root law `Y sig_d sqrt(Q / ADV)`.
+    """
+
+    maker_bps: float = 10.0
+    taker_bps: float = 10.0
+    slippage: Slippage = Slippage.FIXED
+    slippage_bps: float = 2.0
+    extra_bps: float = 1.0
+    impact: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("maker_bps", -5.0), ("taker_bps", 0.0), ("slippage_bps", 0.0), ("extra_bps", 0.0), ("impact", 0.0)):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and lowest <= value <= 1_000.0):
+                raise InputError(f"costs.{name}: expected {lowest:g} to 1000, got {value!r}; 10 means 0.10 % a side")
+        object.__setattr__(self, "slippage", Slippage(self.slippage))
+
+    @classmethod
+    def of(cls, market: Market) -> Costs:
+        """Binance's published fees without any discount: spot 0.10/0.10 %, perpetual maker 0.02 %, taker 0.05 %."""
+        return cls() if market is Market.SPOT else cls(maker_bps=2.0, taker_bps=5.0)
+
+    @classmethod
+    def none(cls) -> Costs:
+        """A frictionless world, for comparisons."""
+        return cls(maker_bps=0.0, taker_bps=0.0, slippage_bps=0.0, extra_bps=0.0, impact=0.0)

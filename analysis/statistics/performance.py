@@ -28,6 +28,11 @@ def drawdown(values: np.ndarray, *, window: int | None = None) -> np.ndarray:
         the rows there are.
     """
     values = np.asarray(values, float)
+    if window is None and len(values) and math.isfinite(values.sum()):  # nothing is missing: the common case of an equity curve
+        depths = np.maximum.accumulate(values)
+        np.divide(values, depths, out=depths)
+        depths -= 1.0
+        return depths
     known = np.where(np.isfinite(values), values, -np.inf)
     if window is None:
         high = np.maximum.accumulate(known) if len(known) else known
@@ -132,3 +137,80 @@ def rolling_ratios(returns: np.ndarray, *, window: int, last: int | None = None,
         loss = np.sqrt((np.minimum(frames, 0.0) ** 2).mean(axis=1))
         down[first:] = np.where(loss > 0, mean / np.where(loss > 0, loss, 1.0), np.nan) * math.sqrt(periods_per_year)
     return ratio, down
+
+
+def cagr(start: float, end: float, *, days: float) -> float:
+    """Compound growth per year: `(E_T/E_0)^(365/days) - 1`. NaN below 30 days, where a year is a wild guess, and without equity."""
+    if days < 30.0 or not (start > 0.0 and end > 0.0):
+        return math.nan
+    return float((end / start) ** (DAYS_PER_YEAR / days) - 1.0)
+
+
+def volatility(returns: np.ndarray, *, periods_per_year: float = DAYS_PER_YEAR) -> float:
+    """Annualised standard deviation (ddof=1); NaN below two known returns."""
+    known = _known(returns)
+    return float(known.std(ddof=1) * math.sqrt(periods_per_year)) if len(known) > 1 else math.nan
+
+
+def calmar(growth: float, depth: float) -> float:
+    """CAGR over the absolute maximum drawdown; NaN where either is unknown or nothing was ever lost.
+
+    References
+    ----------
+    Young (1991), "Calmar Ratio: A Smoother Tool".
+    """
+    return growth / -depth if depth < 0.0 and math.isfinite(growth) else math.nan
+
+
+def ulcer(depths: np.ndarray) -> float:
+    """`sqrt(mean(drawdown^2))` of the rows of `drawdown`, a fraction; NaN without a known one.
+
+    References
+    ----------
+    Martin & McCann (1989), "The Investor's Guide to Fidelity Funds".
+    """
+    depths = np.asarray(depths, float)
+    total = float(np.einsum("i,i->", depths, depths))
+    if not math.isfinite(total):
+        return ulcer(depths[np.isfinite(depths)])
+    return math.sqrt(total / len(depths)) if len(depths) else math.nan
+
+
+def drawdown_length(depths: np.ndarray) -> tuple[float, float]:
+    """Of the rows of `drawdown`: the longest stay below a high, and rows from the deepest point back to it (NaN: not recovered yet)."""
+    depths = np.asarray(depths, float)
+    high = np.flatnonzero(depths == 0.0)
+    if not len(high) or len(high) == len(depths):
+        return 0.0, 0.0
+    edges = np.concatenate((high, [len(depths)]))
+    longest = float(np.diff(edges).max() - 1)
+    deepest = int(np.argmin(depths))
+    if not math.isfinite(depths[deepest]):
+        deepest = int(np.nanargmin(depths))
+    after = high[np.searchsorted(high, deepest) :]
+    return longest, float(after[0] - deepest) if len(after) else math.nan
+
+
+def beta_alpha(returns: np.ndarray, market: np.ndarray, *, periods_per_year: float = DAYS_PER_YEAR) -> tuple[float, float]:
+    """Slope of the returns on the market's, and what is left per year (arithmetic). NaN below three common rows or in a still market."""
+    returns, market = np.asarray(returns, float), np.asarray(market, float)
+    both = np.isfinite(returns) & np.isfinite(market)
+    if both.sum() < 3 or not np.ptp(market[both]) > 0:
+        return math.nan, math.nan
+    x, y = market[both], returns[both]
+    slope = float(np.cov(x, y, ddof=1)[0, 1] / x.var(ddof=1))
+    return slope, float((y.mean() - slope * x.mean()) * periods_per_year)
+
+
+def turnover_per_year(traded: float, mean_equity: float, *, days: float) -> float:
+    """`sum |notional| / (2 mean equity) 365 / days`: how often a year the whole account changes hands."""
+    return traded / (2.0 * mean_equity) * DAYS_PER_YEAR / days if mean_equity > 0 and days > 0 else math.nan
+
+
+def tail_ratio(returns: np.ndarray) -> float:
+    """95 % quantile over the absolute 5 % quantile; NaN without returns or where the lower one is zero."""
+    known = _known(returns)
+    if not len(known):
+        return math.nan
+    low, high = np.quantile(known, [0.05, 0.95])
+    return float(high / abs(low)) if low != 0 else math.nan

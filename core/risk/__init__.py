@@ -1,0 +1,1 @@
+"""What may be risked: limits with a verdict in words, sizes, stops, exposure."""
