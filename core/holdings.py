@@ -28,6 +28,7 @@ from data.view import CandleReader, Gap, ObservationReader
 if TYPE_CHECKING:
     from core.collecting import Collecting
     from core.maps import LiquidationPicture
+    from core.signals import SignalCard
     from data.cleaning import CleanTable
     from data.disagreement import Disagreement
     from data.importing.importer import ImportReport
@@ -79,6 +80,7 @@ class Holdings:
         self._timelines: Kept[Timeline] = Kept(TIMELINES_KEPT)
         self._lines: Kept[CompositeLine] = Kept(TIMELINES_KEPT)
         self._maps: Kept[LiquidationPicture] = Kept(16)
+        self._signals: Kept[SignalCard] = Kept(512)
         self._qualities: Kept[QualityReport] = Kept(64)
 
     # -- what is there ------------------------------------------------------------------------------------------

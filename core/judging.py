@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.composites import COMPOSITES, CompositeLine, Inputs, by_name
+from analysis.composites.beside import DataConfidence
 from analysis.module import ScoreModule, Timeline
 from analysis.report import ModuleReport
 from analysis.scorecard import Scorecard, needs_of, score_view
 from core.holdings import Holdings
 from data.clock import iso
 from data.errors import DataError, InputError
+from data.frames import Candles
 from data.market import DAY_MS, Interval, Market, SeriesKey, parse_symbol
-from data.view import MarketView, build_view
+from data.observations import Kind
+from data.view import MarketView, Need, build_view
 
 if TYPE_CHECKING:
     from analysis.composites.changes import Change, Flip
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from core.maps import LiquidationPicture
     from core.scan import ScanResult
     from core.score_lab import LabResult
+    from core.signals import SignalCard
+    from core.strategies import Choice
 
 MOST_CHANGE_BARS = 5_000
 
@@ -124,6 +129,25 @@ class Judging(Holdings):
         from core.maps import liquidation_picture
 
         return self._maps.get(self._version(key, repr(assumptions)), lambda: liquidation_picture(self, key, assumptions))
+
+    def rule_inputs(self, key: SeriesKey, reads: tuple[str, ...], bars: int, *, at_ms: int | None = None) -> tuple[Candles, Inputs | None]:
+        """The newest `bars` candles of a series, and the score inputs over exactly those rows for a rule that reads scores."""
+        if not reads:
+            own = Need(Kind.CANDLES, bars)
+            return build_view(self.reader, key.symbol, key.market, key.interval, (own,), at_ms=at_ms).candles(own), None
+        modules = self.modules if "*" in reads else tuple(m for m in self.modules if m.letter in reads)
+        needs = needs_of(self.modules) if "*" in reads else needs_of(modules, (DataConfidence(),))
+        view = build_view(self.reader, key.symbol, key.market, key.interval, needs, at_ms=at_ms, fits=self._fits, more_bars=bars - 1,
+                          observations=self.observations, peers=self.peers(key))
+        inputs = Inputs(view, modules, bars)
+        return inputs.own.tail(len(inputs.close_time)), inputs
+
+    def signal(self, key: SeriesKey, choice: Choice, *, at_ms: int | None = None) -> SignalCard:
+        """What a strategy wants right now, at which prices, how large, and why."""
+        from core.signals import signal_card
+
+        return self._signals.get(self._version(key, choice.name, tuple(sorted(choice.values.items())), at_ms),
+                                 lambda: signal_card(self, key, choice, at_ms=at_ms))
 
     def scan(self, symbols: tuple[str, ...], intervals: Iterable[str | Interval], market: str | Market = Market.SPOT, *,
              progress: Callable[[int, int, str], None] | None = None) -> ScanResult:
