@@ -25,10 +25,10 @@ class Badge:
 
 
 @cache
-def code_version() -> str:
-    """A hash of everything under data/ and analysis/: what the check was about."""
+def code_version(packages: tuple[str, ...] = ("data", "analysis")) -> str:
+    """A hash of everything under some packages; by default of what the look-ahead check is about."""
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(p for package in ("data", "analysis") for p in (ROOT / package).rglob("*.py")):
+    for path in sorted(p for package in packages for p in (ROOT / package).rglob("*.py")):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -14,7 +14,7 @@ from analysis.modules import MODULES
 from analysis.modules.corr_lead import HEAVY, METRICS, CorrelationLeadLag, recent_move
 from analysis.report import Direction
 from analysis.scorecard import needs_of
-from core.lookahead import poisoned
+from core.futures import poisoned
 from data.clock import FixedClock, parse_time
 from data.frames import Candles
 from data.market import DAY_MS, HOUR_MS, Interval, Market

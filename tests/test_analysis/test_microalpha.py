@@ -13,7 +13,7 @@ from analysis.methods.impact import impact_of
 from analysis.methods.microprice import fit_day, states_of
 from analysis.modules.microalpha import METRICS, MicroAlpha
 from analysis.scaling import z0
-from core.lookahead import check_module
+from core.lookahead_views import check_module
 from data.clock import FixedClock, parse_time
 from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Interval, Market
 from data.observations import COLUMNS_OF, Kind, Observations

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.modules.order_micros import FROM_CANDLES, METRICS, OrderFlow, pressure_label
 from analysis.scaling import pr, z0
-from core.lookahead import check_module
+from core.lookahead_views import check_module
 from data.clock import FixedClock, parse_time
 from data.market import HOUR_MS, MINUTE_MS, Interval, Market
 from data.observations import COLUMNS_OF, Kind, Observations

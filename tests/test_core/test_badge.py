@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core import badge as badges
-from core.lookahead import Finding, LookaheadReport
+from core.futures import Finding
+from core.lookahead import LookaheadReport
 
 
 def report(ok=True):

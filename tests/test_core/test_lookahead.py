@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from analysis.modules import MODULES
-from core.lookahead import HISTORY_BARS, POISONS, check_everything, check_series, chosen_cuts, poisoned
+from core.futures import HISTORY_BARS, POISONS, check_series, chosen_cuts, poisoned
+from core.lookahead import check_everything
 from core.planted_leaks import LEAKS
 from data.clock import FixedClock
 from data.indicators import INDICATORS
