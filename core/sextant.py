@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from core.holdings import Status, World
-from core.judging import BoardRow, Judging
+from core.judging import BoardRow
+from core.trying import Trying
 
 
-class Sextant(Judging):
+class Sextant(Trying):
     """The workbench. Built by core/wiring.py; safe to share between threads."""
 
 

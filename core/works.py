@@ -12,7 +12,9 @@ from data.errors import SourceDown
 def works(sextant: Sextant) -> dict[str, Work]:
     """Every kind of job, bound to this process's Sextant."""
     return {"backfill": lambda arguments, report: _backfill(sextant, arguments, report),
-            "lab": lambda arguments, report: _lab(sextant, arguments, report)}
+            "lab": lambda arguments, report: _lab(sextant, arguments, report),
+            "backtest": lambda arguments, report: _backtest(sextant, arguments, report),
+            "sweep": lambda arguments, report: _sweep(sextant, arguments, report)}
 
 
 def _lab(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -20,6 +22,25 @@ def _lab(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[st
     found = sextant.run_lab(tuple(arguments["symbols"]), arguments["interval"], arguments["market"], bars=int(arguments["bars"]),
                             worlds=int(arguments.get("worlds", 0)), progress=report)
     return {"made_at": found.made_at, "symbols": found.document["symbols"]}
+
+
+def _backtest(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """One backtest with its honesty panel; the report is stored under its run id."""
+    from core.backtest.asking import ask
+
+    question = ask(arguments["symbols"], arguments["options"], rule=arguments.get("rule"), rows=arguments.get("rows"),
+                   parameters=arguments.get("parameters"))
+    done = sextant.backtest(question, quick=bool(arguments.get("quick")), progress=report)
+    return {"run_id": done.result.run_id, "verdict": done.verdict["word"]}
+
+
+def _sweep(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """A grid of settings; submitted again it goes on where it was stopped."""
+    from core.backtest.asking import ask, grid_of
+
+    question = ask(arguments["symbols"], arguments["options"], rule=arguments["rule"], parameters=arguments.get("parameters"))
+    done = sextant.sweep(question, grid_of(arguments["grid"]), report)
+    return {"sets": len(done.rows), "words": done.document["words"]}
 
 
 def _backfill(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
