@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.backtest.plan import breaks
+from core.backtest.plan import Config
 from core.backtest.signals import Action
-from core.risk.limits import LIMITS, Book, Proposal, Refusal, RiskLimits, Verdict, judge
-from core.risk.sizing import effective_risk, risk_quantity
+from core.decisions import decide
 from core.strategies import Choice, signals_of, strategy, words_of
-from core.trading.contracts import contract_of
-from core.trading.costs import schedule
-from core.trading.fills import exit_level, floor_quantity, market_price
 from data.clock import iso
-from data.market import Costs, SeriesKey
+from data.market import SeriesKey
 
 if TYPE_CHECKING:
     from core.judging import Judging
@@ -64,58 +59,26 @@ class SignalCard:
         return row | {"reasons": list(self.reasons), "verdicts": list(self.verdicts), "values": dict(self.values)}
 
 
-def signal_card(sextant: Judging, key: SeriesKey, choice: Choice, *, at_ms: int | None = None, equity: float = 10_000.0,
-                limits: RiskLimits | None = None, costs: Costs | None = None) -> SignalCard:
+def signal_card(sextant: Judging, key: SeriesKey, choice: Choice, *, at_ms: int | None = None, config: Config | None = None) -> SignalCard:
     """The card of one symbol right after its newest bar, or at a moment, for an account that holds nothing."""
-    limits, costs = limits or RiskLimits(), costs or Costs.of(key.market)
+    config = config or Config(market=key.market)
     rule = strategy(choice.name)
     candles, inputs = sextant.rule_inputs(key, rule.reads, STATE_BARS, at_ms=at_ms)
     table = signals_of(choice, key.symbol, key.market, candles, inputs)
-    action, close = int(table.action[-1]), float(candles.close[-1])
-    side = {Action.ENTER_LONG: 1, Action.ENTER_SHORT: -1}.get(Action(action), 0)
-    stop_distance, target_distance = (_newest(x) for x in (table.stop, table.target))
-    reasons = [rule.rule, *_score_reasons(inputs, side)]
-    state = _state(table.action, candles.close_time)
-    entry = stop = target = quantity = ratio = share = None
-    verdicts: tuple[Verdict, ...] = ()
-    if side:
-        contract, cost = contract_of(key.symbol, key.market, candles), schedule(candles, costs)
-        entry = market_price(close, side > 0, float(np.nan_to_num(cost.half[-1])), contract.ticks_per_unit)
-        if math.isfinite(stop_distance):
-            stop = exit_level(entry, -stop_distance, contract.ticks_per_unit, side)
-        if math.isfinite(target_distance):
-            target = exit_level(entry, target_distance, contract.ticks_per_unit, side)
-        veto = int(breaks(candles, limits)[-1]) or (int(Refusal.VETO) if table.veto is not None and bool(table.veto[-1]) else 0)
-        moment = int(candles.close_time[-1]) + 1
-        book = Book(key.market, equity, equity, equity, moment, len(candles) - 1)
-        proposal = Proposal(key.symbol, side, close, stop_distance, True, veto, math.isfinite(float(cost.half[-1])))
-        verdicts = judge(proposal, book, limits, LIMITS)
-        if stop is not None and all(v.ok for v in verdicts):
-            wanted = risk_quantity(equity, 0.01, entry, stop, costs.taker_bps / 1e4, float(np.nan_to_num(cost.half[-1])))
-            most = min(v.most_notional for v in verdicts) / entry
-            quantity = floor_quantity(min(wanted, most), contract.steps_per_unit)
-            if quantity * entry < contract.minimum_notional:
-                reasons.append(f"the size would be below the exchange's minimum of {contract.minimum_notional:g}")
-                quantity = 0.0
-            share = effective_risk(quantity, entry, stop, equity)
-            ratio = abs(target - entry) / abs(entry - stop) if target is not None and entry != stop else None
-    refused = next((v for v in verdicts if not v.ok), None)
-    signal = words_of(action)
-    if refused is not None:
-        reasons.insert(0, f"no entry: {refused.words}")
+    d = decide(table, candles, config)
+    reasons = [rule.rule, *_score_reasons(inputs, d.side)]
+    signal = words_of(d.action)
+    if d.too_small is not None:
+        reasons.append(f"the size would be below the exchange's minimum of {d.too_small:g}")
+    if d.refused is not None:
+        reasons.insert(0, f"no entry: {d.refused.words}")
         signal = "HOLD"
     return SignalCard(
-        key.symbol, str(key.market), str(key.interval), int(candles.close_time[-1]), rule.name, signal, None, RULE_BASED, ratio, entry,
-        stop, target, quantity, None if quantity is None or entry is None else quantity * entry, share, state, tuple(reasons),
-        tuple({"limit": v.limit, "ok": v.ok, "words": v.words} for v in verdicts), provenance=candles.provenance,
+        key.symbol, str(key.market), str(key.interval), int(candles.close_time[-1]), rule.name, signal, None, RULE_BASED, d.risk_reward,
+        d.entry, d.stop, d.target, d.quantity, None if d.quantity is None or d.entry is None else d.quantity * d.entry, d.risk_share,
+        _state(table.action, candles.close_time), tuple(reasons),
+        tuple({"limit": v.limit, "ok": v.ok, "words": v.words} for v in d.verdicts), provenance=candles.provenance,
         values=rule.values(choice.values))
-
-
-def _newest(value: object) -> float:
-    if value is None:
-        return math.nan
-    array = np.atleast_1d(np.asarray(value, float))
-    return float(array[-1])
 
 
 def _state(action: np.ndarray, close_time: np.ndarray) -> str:

@@ -87,7 +87,9 @@ class Strategy:
 
 COMMON = (Parameter("stop_atr", 2.5, 0.2, 20.0, "Stop distance in average true ranges."),
           Parameter("reward", 1.5, 0.0, 20.0, "Target distance as a multiple of the stop's; 0: no target."),
-          Parameter("trail_atr", 0.0, 0.0, 20.0, "Trailing stop in average true ranges; 0: none."))
+          Parameter("trail_atr", 0.0, 0.0, 20.0, "Trailing stop in average true ranges; 0: none."),
+          Parameter("stop_percent", 0.0, 0.0, 90.0, "Stop at this percentage of the close instead of by ATR; 0: by ATR."),
+          Parameter("adaptive_stop", 0.0, 0.0, 1.0, "1: 1.5 to 3.5 average true ranges, wider where ranges are wide by their own history."))
 
 
 def held_side(enter_long: np.ndarray, exit_long: np.ndarray, enter_short: np.ndarray, exit_short: np.ndarray) -> np.ndarray:
@@ -211,12 +213,19 @@ def signals_of(choice: Choice, symbol: str, market: Market, candles: Candles, in
     rule = strategy(choice.name)
     values = rule.values(choice.values)
     side = rule.side(candles, inputs, values, market is Market.PERP)
-    stop = stops.atr_multiple(candles, values["stop_atr"])
+    stop = stop_distance(candles, values)
     target = stops.target_of(stop, values["reward"]) if values["reward"] > 0 else None
     trail = stops.atr_multiple(candles, values["trail_atr"]) if values["trail_atr"] > 0 else None
     strength = rule.strength(candles, inputs) if rule.strength is not None else None
     veto = vetoes(inputs) if rule.vetoed and inputs is not None else None
     return Signals.from_side(symbol, side, stop=stop, target=target, trail=trail, strength=strength, veto=veto, strategy=rule.name)
+
+
+def stop_distance(candles: Candles, values: Values) -> np.ndarray:
+    """Fixed share of the close, adaptive, or a multiple of the average true range; the first that is asked for."""
+    if values["stop_percent"] > 0:
+        return stops.percent(candles, values["stop_percent"] / 100.0)
+    return stops.adaptive(candles) if values["adaptive_stop"] > 0 else stops.atr_multiple(candles, values["stop_atr"])
 
 
 def vetoes(inputs: Inputs) -> np.ndarray:

@@ -37,7 +37,7 @@ def load_kernels() -> None:
 if __name__ == "__main__":
     if hasattr(os, "nice"):
         os.nice(10)  # a page being drawn goes first
-    import analysis.modules  # noqa: F401 - brings every kernel in
+    import core.backtest.engine  # noqa: F401 - both bring every kernel in
     from data.kernel import compile_all
 
     compile_all()

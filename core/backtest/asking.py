@@ -43,6 +43,7 @@ OPTIONS = (
     Option("size", "of the sizing: 0.01 risks 1 % of equity", "number", 0.01),
     Option("leverage", "of perpetuals", "number", 3.0),
     Option("stop_atr", COMMON[0].help), Option("reward", COMMON[1].help), Option("trail_atr", COMMON[2].help),
+    Option("stop_percent", COMMON[3].help), Option("adaptive_stop", COMMON[4].help, "whole"),
     Option("max_bars", "time stop: out after so many bars", "whole"),
     Option("max_positions", "open at the same time", "whole", 3),
     Option("position_cap", "largest notional of a position as a share of equity", "number", 0.20),
@@ -58,7 +59,7 @@ OPTIONS = (
 
 def ask(symbols: tuple[str, ...] | list[str], chosen: Mapping[str, Any], *, rule: str | None = None, rows: str | None = None,
         parameters: Mapping[str, float] | None = None) -> Question:
-    """A checked question.
+    """A checked question. `rule` may name several for one account, the longer ones with their interval: "trend,ema_cross@4h".
 
     Raises
     ------
@@ -71,11 +72,17 @@ def ask(symbols: tuple[str, ...] | list[str], chosen: Mapping[str, Any], *, rule
             raise InputError(f"there is no option {name[:30]!r}{did_you_mean(name, list(names))}")
     o = {name: option.default for name, option in names.items()} | {n: v for n, v in chosen.items() if v is not None}
     market = Market.parse(str(o["market"]))
-    own = {n: float(o[n]) for n in ("stop_atr", "reward", "trail_atr") if o[n] is not None}
+    own = {n: float(o[n]) for n in (p.name for p in COMMON) if o[n] is not None}
     choice = None
     more: dict[str, Any] = {}
+    interval = Interval.parse(str(o["interval"]))
+    also: list[tuple[Choice, Interval]] = []
     if rule is not None:
-        choice = Choice(strategy(rule).name, {**own, **(parameters or {})})
+        first, *others = [part.strip() for part in rule.split(",")]
+        choice = Choice(strategy(first).name, {**own, **(parameters or {})})
+        for other in others:
+            name, _, at = other.partition("@")
+            also.append((Choice(strategy(name).name, own), Interval.parse(at) if at else interval))
     elif own.get("stop_atr"):
         more["stop_multiple"] = own["stop_atr"] / COMMON[0].default
     usual = Costs.of(market)
@@ -87,7 +94,7 @@ def ask(symbols: tuple[str, ...] | list[str], chosen: Mapping[str, Any], *, rule
                     max_bars=None if o["max_bars"] is None else int(o["max_bars"]), limits=_limits(o),
                     allow_gaps=bool(o["allow_gaps"]), **more)
     named = tuple(dict.fromkeys(parse_symbol(s) for s in symbols))
-    return Question(named, Interval.parse(str(o["interval"])), market, choice, config, rows, start_ms=_time(o["start"]),
+    return Question(named, interval, market, choice, config, rows, tuple(also), start_ms=_time(o["start"]),
                     end_ms=_time(o["end"]), bars=int(o["bars"]), finer=not o["no_finer"], seed=int(o["seed"]))
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from core.backtest.plan import Config, Funding, Plan, build
 from core.backtest.signals import Action, Signals
 from core.risk import stops
-from core.strategies import Choice, signals_of, strategy
+from core.strategies import Choice, on_grid, signals_of, strategy
 from data.clock import iso, parse_time
 from data.errors import InputError, NoData
-from data.frames import Candles
+from data.frames import Candles, aggregate
 from data.market import DAY_MS, Interval, Market, SeriesKey
 from data.observations import Kind
 
@@ -36,6 +36,8 @@ class Question:
     """A backtest as asked: what is traded by which rule over which window, and how.
 
     `choice` is None where `rows` holds signals from outside as CSV text (columns time, action; symbol, stop, target, trail as needed).
+    `also` are further rules on the same account, at the same or a longer interval: their decisions fall on the bar that closes with
+    theirs.
     The window is the newest `bars` before `end_ms` (default: all there is), or from `start_ms` on.
     """
 
@@ -45,6 +47,7 @@ class Question:
     choice: Choice | None
     config: Config
     rows: str | None = None
+    also: tuple[tuple[Choice, Interval], ...] = ()
     start_ms: int | None = None
     end_ms: int | None = None
     bars: int = DEFAULT_BARS
@@ -58,6 +61,13 @@ class Question:
             raise InputError("expected either a strategy or a file of signals")
         if self.choice is not None:
             strategy(self.choice.name).values(self.choice.values)
+        for other, interval in self.also:
+            strategy(other.name).values(other.values)
+            if interval.ms < self.interval.ms or interval.ms % self.interval.ms:
+                raise InputError(f"{other.name}@{interval}: expected {self.interval} or a multiple of it; trade the portfolio at its "
+                                 f"shortest interval, --interval {interval}")
+        if self.choice is not None and len({(self.choice.name, self.interval), *((c.name, i) for c, i in self.also)}) <= len(self.also):
+            raise InputError("the same rule appears twice in the portfolio; give each its own interval")
         if self.start_ms is not None and self.end_ms is not None and self.end_ms <= self.start_ms:
             raise InputError(f"the window ends before it starts: {iso(self.start_ms)} .. {iso(self.end_ms)}; swap start and end")
         if not FEWEST_BARS <= self.bars <= MOST_BARS:
@@ -67,7 +77,7 @@ class Question:
 
     @property
     def rule(self) -> str:
-        return self.choice.name if self.choice is not None else "signals"
+        return "+".join([self.choice.name, *(f"{c.name}@{i}" for c, i in self.also)]) if self.choice is not None else "signals"
 
     @property
     def study(self) -> str:
@@ -97,6 +107,7 @@ class Material:
     funding: Mapping[str, Funding]
     leader: str
     leader_daily: tuple[np.ndarray, np.ndarray]
+    also: tuple[Signals, ...] = ()
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -109,7 +120,7 @@ class Material:
         for symbol, own in self.own.items():
             table = signals_of(asked, symbol, self.question.market, own, self.inputs[symbol])
             out.append(cut(table, own, self.candles[symbol]))
-        return out
+        return [*out, *self.also]
 
     def plan(self, config: Config | None = None, signals: list[Signals] | None = None) -> Plan:
         """Checked and laid out."""
@@ -152,7 +163,22 @@ def gather(sextant: Judging, question: Question) -> Material:
         notes.append("funding is unknown for " + ", ".join(s for s in question.symbols if s not in funding) + " and not charged")
     leader, daily = _leader(sextant, question, first, end, candles)
     versions = {s: sextant.reader.version(SeriesKey(s, question.interval, question.market)) for s in question.symbols}
-    return Material(question, own, inputs, candles, fine, funding, leader, daily, tuple(notes), versions)
+    also = tuple(_beside(sextant, question, s, grid, *rule) for rule in question.also for s, grid in candles.items())
+    return Material(question, own, inputs, candles, fine, funding, leader, daily, also, tuple(notes), versions)
+
+
+def _beside(sextant: Judging, question: Question, symbol: str, grid: Candles, choice: Choice, interval: Interval) -> Signals:
+    """A further rule's table on the grid of the shortest bars."""
+    key = SeriesKey(symbol, interval, question.market)
+    end = int(grid.open_time[-1]) + question.interval.ms
+    bars = int((end - int(grid.open_time[0])) // interval.ms)
+    reads = strategy(choice.name).reads
+    if reads or key in sextant.reader.keys():
+        own, inputs = sextant.rule_inputs(sextant.key(symbol, interval, question.market), reads, max(bars, FEWEST_BARS), at_ms=end)
+    else:
+        own, inputs = aggregate(grid, interval), None
+    table = dataclasses.replace(signals_of(choice, symbol, question.market, own, inputs), strategy=f"{choice.name}@{interval}")
+    return on_grid(table, own, grid)
 
 
 def common(own: Mapping[str, Candles]) -> tuple[dict[str, Candles], str]:

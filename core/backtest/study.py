@@ -168,7 +168,7 @@ def lookahead_words(question: Question) -> str:
     """What stands between the rule and the future."""
     if question.choice is None:
         return "signals from outside: Sextant cannot know what they were made of"
-    return (f"{strategy(question.choice.name).title}: decided on closed bars, filled at the next open; the rule is in the look-ahead test "
+    return (f"{question.rule}: decided on closed bars, filled at the next open; the rule is in the look-ahead test "
             "with everything it reads")
 
 
@@ -176,7 +176,7 @@ def candle_tables(question: Question) -> Callable[[Mapping[str, Candles], Choice
     """Tables of a rule that needs candles alone, or module A made from them; None for what reads other data."""
     def series(drawn: Mapping[str, Candles], choice: Choice) -> list[Signals] | None:
         rule = strategy(choice.name)
-        if rule.reads not in ((), ("A",)):
+        if rule.reads not in ((), ("A",)) or question.also:
             return None
         return [signals_of(choice, s, question.market, c, trend_inputs(s, c, question) if rule.reads else None) for s, c in drawn.items()]
 

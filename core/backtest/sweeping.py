@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from models.trials import TrialLedger
 
 MOST_SETS, CHUNK, JUDGED_SETS = 5_000, 50, 200
-BY_CONFIG = tuple(p.name for p in COMMON)  # turned by the configuration, not by making signals again
+BY_CONFIG = ("stop_atr", "reward", "trail_atr")  # turned by the configuration, not by making signals again
 KEPT_BYTES = 64 * 2**20  # of actions between chunks
 Tell = Callable[[int, int, str], None]
 _MAKING = Lock()
@@ -68,6 +68,8 @@ def run_sweep(sextant: Judging, question: Question, grid: Mapping[str, tuple[flo
     """
     if question.choice is None:
         raise InputError("a sweep turns the parameters of a strategy; signals from a file have none")
+    if question.also:
+        raise InputError("a sweep turns one strategy; sweep each alone, then backtest them as one portfolio")
     rule = strategy(question.choice.name)
     if not grid:
         raise InputError(f"expected at least one parameter with values, e.g. enter=0.5:0.8:0.05; {rule.name} has "
@@ -82,6 +84,12 @@ def run_sweep(sextant: Judging, question: Question, grid: Mapping[str, tuple[flo
         if any(v <= 0 for v in grid.get(name, ())):
             raise InputError(f"grid {name}: expected values above zero; without {'a target' if name == 'reward' else 'a trailing stop'} "
                              "is a backtest of its own")
+    fixed = [name for name in grid if name in {p.name for p in COMMON} - set(BY_CONFIG)]
+    if fixed:
+        raise InputError(f"grid {fixed[0]}: cannot be swept; sweep stop_atr, or run a backtest for each")
+    for name in ("stop_percent", "adaptive_stop"):
+        if question.choice.values.get(name) and "stop_atr" in grid:
+            raise InputError(f"grid stop_atr: the stop is not set by it while {name} is; leave one of them out")
     tell = progress or (lambda done, total, words: None)
     tell(0, count, "Reading candles and scores")
     material = gather(sextant, question)

@@ -21,7 +21,8 @@ MOST_FILE_BYTES = 50_000_000
 def _strategy_arguments(parser: argparse.ArgumentParser) -> None:
     from core.strategies import STRATEGIES
 
-    parser.add_argument("--strategy", default=None, help=f"{', '.join(s.name for s in STRATEGIES)} (default trend)")
+    names = ", ".join(s.name for s in STRATEGIES)
+    parser.add_argument("--strategy", default=None, help=f"{names}; several on one account as trend,ema_cross@4h (default trend)")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="parameters of the strategy, e.g. enter=0.65")
 
 

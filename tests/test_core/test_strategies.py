@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -128,9 +130,28 @@ def test_between_decisions_the_card_holds_and_says_what_the_rule_holds(sextant):
 
 
 def test_a_limit_that_refuses_turns_the_card_to_hold_with_its_words(sextant):
+    from core.backtest.plan import Config
     from core.risk.limits import RiskLimits
     from core.signals import signal_card
 
     at = entry_moment(sextant, "ema_cross")
-    card = signal_card(sextant, KEY, Choice("ema_cross"), at_ms=at, limits=RiskLimits.all_on(), equity=0.0)
-    assert card.signal == "HOLD" and card.reasons[0].startswith("no entry: the account is worth nothing")
+    card = signal_card(sextant, KEY, Choice("ema_cross"), at_ms=at, config=Config(limits=RiskLimits.all_on()))
+    refused = [v for v in card.verdicts if not v["ok"]]
+    assert card.signal == "HOLD" and refused and card.reasons[0] == f"no entry: {refused[0]['words']}" and card.size is None
+
+
+def test_a_decision_for_an_account_worth_nothing_is_refused_and_a_fraction_needs_no_stop(sextant):
+    from core.backtest.plan import Config
+    from core.decisions import decide, empty_book
+    from core.risk.limits import RiskLimits
+    from core.risk.sizing import Sizing
+
+    candles, _ = sextant.rule_inputs(KEY, (), 1_000, at_ms=entry_moment(sextant, "ema_cross"))
+    table = signals_of(Choice("ema_cross"), KEY.symbol, Market.SPOT, candles, None)
+    config = Config(limits=RiskLimits.none())
+    book = dataclasses.replace(empty_book(config, candles), equity=0.0)
+    assert "worth nothing" in decide(table, candles, config, book).refused.words
+    bare = dataclasses.replace(table, stop=None, target=None)
+    assert decide(bare, candles, config).quantity is None
+    whole = decide(bare, candles, dataclasses.replace(config, sizing=Sizing.FRACTION, size=0.5))
+    assert whole.quantity * whole.entry == pytest.approx(5_000 / 1.001, rel=1e-3) and whole.risk_share is None

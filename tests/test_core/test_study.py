@@ -140,7 +140,7 @@ def test_the_panel_is_complete_and_plain(done):
     document = json.loads(json.dumps(done.document(), allow_nan=False))
     h = document["honesty"]
     assert h["trials"] == 1 and h["null_worlds"]["worlds"] == 4 and h["pbo"]["trials"] == len(h["neighbourhood"]) + 1
-    assert [r["rung"] for r in h["cost_ladder"]][0] == "frictionless" and h["verdict"]["word"] in ("too short", "loses", "luck", "fragile",
+    assert h["cost_ladder"][0]["rung"] == "frictionless" and h["verdict"]["word"] in ("too short", "loses", "luck", "fragile",
                                                                                                   "holds up")
     assert len(document["curve"]["equity"]) == len(document["curve"]["day"]) == len(document["curve"]["buy_and_hold"])
 
@@ -220,6 +220,20 @@ def test_what_was_decided_at_a_bar_that_is_cut_is_done_at_the_next():
     assert table.action.tolist() == [0, 0, 3, 1, 0] and table.stop.tolist() == [1, 2, 4, 5, 6]
 
 
+def test_several_rules_trade_one_account(sextant):
+    """A short and a long one: each keeps its own trades, the account is shared, and the long one decides at its own closes only."""
+    alone = sextant.backtest(ask(["BTCUSDT"], {"bars": 1_200}, rule="ema_cross"), quick=True, worlds=0)
+    both = sextant.backtest(ask(["BTCUSDT"], {"bars": 1_200}, rule="breakout,ema_cross@4h"), quick=True, worlds=0)
+    names = {t.strategy for t in both.result.trades}
+    assert names == {"breakout", "ema_cross@4h"} and both.result.engine == "reference"
+    long_ones = [t for t in both.result.trades if t.strategy == "ema_cross@4h"]
+    assert all(t.entry_time % (4 * 3_600_000) == 0 for t in long_ones) and alone.result.engine == "compiled"
+    for bad, words in (("trend,ema_cross@15m", "or a multiple of it"), ("trend,trend", "appears twice"),
+                       ("trend,nothing", "expected a strategy")):
+        with pytest.raises(InputError, match=words):
+            ask(["BTCUSDT"], {}, rule=bad)
+
+
 # -- sweeps and the ledger --------------------------------------------------------------------------------------------
 
 
@@ -280,8 +294,9 @@ def test_the_report_is_the_same_bytes_anywhere(tmp_path):
     found = []
     for n, (zone, language, threads) in enumerate((("UTC", "C.UTF-8", "1"), ("Asia/Kolkata", "de_DE.UTF-8", "2"))):
         out = tmp_path / f"out{n}"
-        environment = os.environ | {"SEXTANT_HOME": str(tmp_path / f"home{n}"), "SEXTANT_WORLD": "simulated", "TZ": zone, "LC_ALL": language,
-                                    "PYTHONHASHSEED": str(n + 1), "SEXTANT_THREADS": threads, "OMP_NUM_THREADS": threads}
+        environment = os.environ | {"SEXTANT_HOME": str(tmp_path / f"home{n}"), "SEXTANT_WORLD": "simulated", "TZ": zone,
+                                    "LC_ALL": language, "PYTHONHASHSEED": str(n + 1), "SEXTANT_THREADS": threads,
+                                    "OMP_NUM_THREADS": threads}
         done = subprocess.run([*words, str(out)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["run_id"]
