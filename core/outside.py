@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PROBE_WAIT_S = 2.0
 POSITIONING_DAYS = 30  # older ratios are not served; what is stored stays
+FUNDING_DAYS = 400  # served for years, a thousand stamps a request; what a year of percentiles reads
 MACRO_DAYS = 730
 WITH_OPTIONS = ("BTCUSDT", "ETHUSDT")
 
@@ -118,9 +119,11 @@ class Outside:
         from data.observations import Kind
 
         now, store = self._clock.now_ms(), self.observations()
+        ratios = tuple(kind for kind in POSITIONING if kind is not Kind.FUNDING)
         options = (Kind.OPTION_MARK, Kind.OPTION_OPEN_INTEREST)  # no history to fetch later: what is not taken now is gone
         found = []
-        for kinds, days, asked in ((POSITIONING, POSITIONING_DAYS, symbols), (MACRO, MACRO_DAYS, symbols[:1]),
+        for kinds, days, asked in ((ratios, POSITIONING_DAYS, symbols), ((Kind.FUNDING,), FUNDING_DAYS, symbols),
+                                   (MACRO, MACRO_DAYS, symbols[:1]),
                                    (options, 1, [s for s in symbols if s in WITH_OPTIONS])):
             found += collect_observations(store, self.aggregator(), asked, kinds, now - days * DAY_MS, now, clock=self._clock,
                                           cancelled=cancelled or (lambda: False), progress=progress, sleep=self._sleep)
