@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from core.forecasting import Forecasting
 from core.holdings import Status, World
 from core.judging import BoardRow
-from core.trying import Trying
 
 
-class Sextant(Trying):
+class Sextant(Forecasting):
     """The workbench. Built by core/wiring.py; safe to share between threads."""
 
 

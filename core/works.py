@@ -14,7 +14,9 @@ def works(sextant: Sextant) -> dict[str, Work]:
     return {"backfill": lambda arguments, report: _backfill(sextant, arguments, report),
             "lab": lambda arguments, report: _lab(sextant, arguments, report),
             "backtest": lambda arguments, report: _backtest(sextant, arguments, report),
-            "sweep": lambda arguments, report: _sweep(sextant, arguments, report)}
+            "sweep": lambda arguments, report: _sweep(sextant, arguments, report),
+            "train": lambda arguments, report: _train(sextant, arguments, report),
+            "tune": lambda arguments, report: _tune(sextant, arguments, report)}
 
 
 def _lab(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -41,6 +43,26 @@ def _sweep(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[
     question = ask(arguments["symbols"], arguments["options"], rule=arguments["rule"], parameters=arguments.get("parameters"))
     done = sextant.sweep(question, grid_of(arguments["grid"]), report)
     return {"sets": len(done.rows), "words": done.document["words"]}
+
+
+def _train(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Train, judge and shelve; `options` are those of TrainOptions."""
+    from models.train import TrainOptions
+
+    done = sextant.train(tuple(arguments["symbols"]), arguments["interval"], arguments["market"], label=arguments["label"],
+                         model=arguments.get("model"), options=TrainOptions(**arguments.get("options", {})), bars=int(arguments["bars"]),
+                         progress=report)
+    return {"id": done.id, "serves": done.serves, "words": done.result.verdict.words, "folds": list(done.result.folds)}
+
+
+def _tune(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Search parameters; submitted again it goes on with the tries that are missing."""
+    from models.train import TrainOptions
+
+    found = sextant.tune(tuple(arguments["symbols"]), arguments["interval"], arguments["market"], label=arguments["label"],
+                         model=arguments.get("model"), options=TrainOptions(**arguments.get("options", {})), bars=int(arguments["bars"]),
+                         trials=int(arguments["trials"]), progress=report)
+    return found.document()
 
 
 def _backfill(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
