@@ -58,6 +58,8 @@ def needs_of(modules: Iterable[ScoreModule], composites: Iterable[Composite] = C
 def score_view(view: MarketView, modules: Sequence[ScoreModule], composites: Sequence[Composite] = COMPOSITES) -> Scorecard:
     """Every report over one view. Neither modules nor composites raise for missing data, so neither does this."""
     inputs = Inputs(view, modules)
+    for composite in sorted(composites, key=lambda c: -c.lead_bars):  # who reads far back asks first: one timeline then serves all
+        inputs.composite(composite)
     mixed = tuple(composite.report(inputs) for composite in composites)
     reports = tuple(module.score(view, inputs.known(module.letter)) for module in modules)
     return Scorecard(view.symbol, str(view.market), str(view.interval), view.at_ms, view.as_of_ms, view.provenance, reports, mixed)

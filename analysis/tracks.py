@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 
 from analysis.module import Track
@@ -61,6 +64,13 @@ def track(candles: Candles, value: np.ndarray, k: np.ndarray, *, warmup_bars: in
         words = note
     counts = status <= Status.FALLBACK
     return Track(value[newest].copy(), np.where(counts, k[newest], np.nan), status, age_s, candles.interval.ms / 1000, words)
+
+
+def newest_of(tracks: Mapping[str, Track], bars: int) -> dict[str, Track]:
+    """The newest `bars` rows of each track."""
+    return {key: t if len(t.value) <= bars else replace(
+        t, value=t.value[len(t.value) - bars :], k=t.k[len(t.value) - bars :], status=t.status[len(t.value) - bars :],
+        late_s=None if t.late_s is None else t.late_s[len(t.value) - bars :]) for key, t in tracks.items()}
 
 
 def at_rows(source: Track, rows: np.ndarray) -> Track:

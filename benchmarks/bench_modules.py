@@ -1,9 +1,9 @@
-"""All registered modules for twelve symbols at 1h, against the same metrics asked of the named libraries symbol by symbol.
+"""All modules and the composites for the twelve symbols of the simulated world at 1h, against the same metrics asked of the named
+libraries symbol by symbol (naive_candles.py, naive_scores.py).
 
-"Cold" pays for every fit (GARCH, Markov, forest, budget, tail), "warm" finds them in the cache, as a scan between two
-midnights does. The peer is what a user would write for the newest bar of one symbol: TA-Lib and pandas over the whole window
-for indicators and percentiles, arch, statsmodels, scikit-learn, scipy and riskfolio for models, fitted on every call because a
-script has no schedule, and a Python loop where the library judges one window at a time.
+"Cold" pays for every fit (GARCH, Markov, forest, budget, tail, lead-lag table, allocation plan), "warm" finds them in the cache, as a scan
+between two midnights does; what else is remembered by content (option chains) is there in both. A module is asked for its report alone,
+so the sum of the modules counts twice what two of them share; the composites' row is the whole scorecard less the modules.
 """
 
 from __future__ import annotations
@@ -11,166 +11,41 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from analysis.fits import FitCache
 from analysis.modules import MODULES
 from analysis.scorecard import needs_of, score_view
-from data.frames import Candles
-from data.market import Interval, Market, SeriesKey
-from data.simulator.shocks import garch_world
+from benchmarks.naive_scores import COMPOSITES_PEER, PEERS
+from data.clock import FixedClock, parse_time
+from data.market import Interval, Market
+from data.simulator.market import SYMBOLS, SimulatedExchange
+from data.simulator.observed import SimulatedObservations
 from data.view import MarketView, build_view
-from tests.memory_reader import MemoryReader
 
-SYMBOLS, HOURS = 12, 24 * 907  # ends on a Thursday: on Mondays the alert memory reaches back to a second forest
+NOW = parse_time("2026-11-19T14:10:00Z")  # a Thursday: on Mondays the alert memory reaches back to a second forest
+SEED = 7
 ROUNDS = 5
+COLD_ROUNDS = 1  # a cold round fits two hundred models
 SCAN_TARGET = "0.05x"  # performance.md row 6: a scan against the libraries called naively
 
 
 def views(fits: FitCache) -> list[MarketView]:
-    """Twelve views over synthetic candles; reading them is not part of the comparison."""
-    made = []
-    for seed in range(SYMBOLS):
-        key = SeriesKey(f"S{seed}USDT", Interval.H1)
-        reader = MemoryReader({key: garch_world(seed, HOURS).candles()})
-        made.append(build_view(reader, key.symbol, Market.SPOT, Interval.H1, needs_of(MODULES), fits=fits))
-    return made
+    """Twelve views of the simulated world; reading them is not part of the comparison here (bench_scan.py has it)."""
+    clock = FixedClock(NOW)
+    exchange = SimulatedExchange(SEED, clock)
+    beside = SimulatedObservations(SEED, exchange, clock)
+    return [build_view(exchange, symbol, Market.SPOT, Interval.H1, needs_of(MODULES), fits=fits, observations=beside, peers=SYMBOLS)
+            for symbol in SYMBOLS]
 
 
-def _own(view: MarketView, bars: int) -> Candles:
-    return max((c for n, c in view.series.items() if n.interval is None and n.market is None), key=len).tail(bars)
-
-
-def _z0(x: pd.Series) -> float:
-    return float(np.tanh(x / (2 * 1.4826 * x.abs().rolling(500, min_periods=100).median())).iloc[-1])
-
-
-def _percentile(x: pd.Series, window: int) -> float:
-    from scipy.stats import percentileofscore
-
-    recent = x.dropna().iloc[-window:]
-    return percentileofscore(recent, recent.iloc[-1], kind="mean") / 100
-
-
-def naive_trend(view: MarketView) -> list[float]:
-    import talib
-    from statsmodels.tsa.statespace.structural import UnobservedComponents
-
-    c = _own(view, 2000)
-    h, low, close = c.high, c.low, c.close
-    atr = talib.ATR(h, low, close, 14)
-    s = pd.Series(close)
-    out = [_z0(pd.Series((talib.EMA(close, 12) - talib.EMA(close, 26)) / atr)), talib.RSI(close, 14)[-1],
-           _z0(pd.Series(talib.MACD(close)[2] / atr)), talib.STOCHRSI(close, 14, 14, 3)[0][-1]]
-    top, middle, _ = talib.BBANDS(close, 20)
-    out += [(close[-1] - middle[-1]) / (top[-1] - middle[-1]), talib.ADX(h, low, close, 14)[-1],
-            talib.PLUS_DI(h, low, close, 14)[-1] - talib.MINUS_DI(h, low, close, 14)[-1]]
-    r = np.log(s).diff()
-    out.append(float(np.log(s).diff(20).iloc[-1] / (r.pow(2).ewm(alpha=0.06).mean().pow(0.5).iloc[-1] * 20**0.5)))
-    out.append(float(((s - s.rolling(50).mean()) / s.rolling(50).std()).iloc[-1]))
-    model = UnobservedComponents(np.log(close[-500:]), "lltrend")
-    v = float(r.var())
-    filtered = model.filter([0.01 * v, v, 3.96e-4 * v])
-    out.append(float(filtered.filtered_state[1, -1]))
-    logs = np.log(s)
-    out.append(_z0((logs.rolling(8).mean() - logs.rolling(32).mean()) / (pd.Series(atr) / s)))
-    line = pd.Series(talib.HT_TRENDLINE(close))
-    out += [_z0((line - line.shift(5)) / (5 * pd.Series(atr))), talib.HT_DCPERIOD(close)[-1]]
-    window = close[-101:]
-    path = (window - window.min()) / np.ptp(window)
-    return [*out, 1 + (np.log(np.hypot(np.diff(path), 1 / 100).sum()) + np.log(2)) / np.log(200)]
-
-
-def naive_regime(view: MarketView) -> list[float]:
-    import talib
-    from antropy import perm_entropy
-    from arch import arch_model
-    from arch.unitroot import VarianceRatio
-    from statsmodels.tsa.api import MarkovRegression
-
-    c = _own(view, 3000)
-    r = np.diff(np.log(c.close))
-    s = pd.Series(r)
-    hv = s.rolling(20).std() * np.sqrt(8760)
-    out = [_percentile(hv, 500), _percentile(pd.Series(talib.NATR(c.high, c.low, c.close, 14)), 500)]
-    top, middle, bottom = talib.BBANDS(c.close, 20)
-    out.append(_percentile(pd.Series((top - bottom) / middle), 500))
-    out.append(float(VarianceRatio(np.log(c.close[-201:]), lags=8, robust=True).stat))
-    out += [perm_entropy(np.log(c.close[-200:]), 4, 1, normalize=True), talib.ADX(c.high, c.low, c.close, 28)[-1]]
-    x, k = np.log(c.close[-100:]), np.arange(1, 20)
-    out.append(float(np.polyfit(np.log(k), [np.log(np.mean(np.abs(x[i:] - x[:-i]))) for i in k], 1)[0]))
-    fitted = arch_model(100 * r[-1500:], mean="Zero", vol="GARCH", p=1, q=1, dist="t").fit(disp="off")
-    out.append(_percentile(pd.Series(fitted.conditional_volatility), 500))
-    switching = MarkovRegression(100 * r[-1500:], 2, trend="c", switching_trend=False, switching_variance=True).fit(disp=False)
-    out.append(float(np.asarray(switching.filtered_marginal_probabilities)[-1, 1]))
-    return out
-
-
-def naive_risk(view: MarketView) -> list[float]:
-    import talib
-    from riskfolio.src.RiskFunctions import CVaR_Hist, VaR_Hist
-    from scipy.stats import genpareto, percentileofscore
-
-    c = _own(view, 800)
-    daily = next(d for n, d in view.series.items() if n.interval == Interval.D1)
-    s = pd.Series(daily.close)
-    r = s.pct_change().dropna()
-    sigma = r.pow(2).ewm(alpha=0.06, adjust=False).mean().pow(0.5)
-    z = (r / sigma.shift()).dropna()
-    var, es = [], []
-    for t in range(len(r) - 365, len(r)):  # a percentile of VaR needs a year of VaRs
-        window, shapes = r.iloc[t - 499 : t + 1].to_numpy(), z.iloc[max(0, t - 500) : t].to_numpy()
-        var.append(max(VaR_Hist(window, alpha=0.01), sigma.iloc[t] * VaR_Hist(shapes, alpha=0.01)))
-        es.append(max(CVaR_Hist(window, alpha=0.01), sigma.iloc[t] * CVaR_Hist(shapes, alpha=0.01)))
-    out = [percentileofscore(var, var[-1], kind="mean") / 100, percentileofscore(es, es[-1], kind="mean") / 100]
-    out.append(_percentile(1 - s / s.rolling(90).max(), 365))
-    h = pd.Series(np.diff(np.log(c.close)))
-    out += [_percentile(h.pow(2).ewm(alpha=0.06, adjust=False).mean().pow(0.5), 500),
-            _percentile(pd.Series(talib.NATR(c.high, c.low, c.close, 14)), 500)]
-    out.append(float((r.rolling(60).mean() / r.rolling(60).std()).iloc[-1] * 365**0.5))
-    losses = -r.iloc[-500:].to_numpy()
-    return [*out, *genpareto.fit(losses[losses > np.quantile(losses, 0.9)] - np.quantile(losses, 0.9), floc=0)]
-
-
-def naive_anomaly(view: MarketView) -> list[float]:
-    from sklearn.ensemble import IsolationForest
-
-    c = _own(view, 3600)
-    r, v = pd.Series(np.log(c.close)).diff(), pd.Series(np.log(c.volume))
-    sigma = r.pow(2).ewm(alpha=0.06).mean().pow(0.5).shift()
-    z = (r / sigma).abs()
-    zv = ((v - v.ewm(alpha=0.06).mean().shift()) / v.diff().ewm(alpha=0.06).std()).abs()
-    shift = (r.rolling(20).mean() - r.rolling(200).mean()).abs() / r.rolling(200).std()
-    spread = np.log(r.rolling(20).std() / r.rolling(200).std())
-    skew, kurt = r.rolling(100).skew().diff(100).abs(), r.rolling(100).kurt().diff(100).abs()
-    deviation = (r.rolling(24).sum() - 24 * r.rolling(300).mean().shift(24)).abs() / r.rolling(300).std().shift(24)
-    up = down = 0.0
-    chart = []
-    for value in z.to_numpy():
-        up, down = max(0.0, up + np.nan_to_num(value) - 0.5), max(0.0, down - np.nan_to_num(value) - 0.5)
-        chart.append(max(up, down) / 5)
-    salient = []
-    values = r.to_numpy()
-    for t in range(len(r) - 960, len(r)):  # a tail probability needs its past
-        window = values[t - 127 : t + 1]
-        spectrum = np.fft.fft(np.append(window, np.full(5, np.median(window[:-1]))))
-        level = np.log(np.abs(spectrum))
-        residual = level - np.convolve(np.r_[level[-1], level, level[0]], np.ones(3) / 3, "valid")
-        saliency = np.abs(np.fft.ifft(np.exp(residual + 1j * np.angle(spectrum))))
-        salient.append((saliency[127] - saliency[106:127].mean()) / saliency[106:127].mean())
-    out = [_percentile(x, 960) for x in (z, zv, shift, spread.abs(), skew, kurt, deviation, pd.Series(chart), pd.Series(salient))]
-    table = pd.concat([z, spread, zv, deviation], axis=1).dropna().to_numpy()
-    forest = IsolationForest(n_estimators=300, max_samples=256, random_state=0).fit(table[-2000:])
-    return [*out, float(-forest.score_samples(table[-1:])[0])]
-
-
-PEERS: dict[str, tuple[str, Callable[[MarketView], list[float]]]] = {
-    "A": ("TA-Lib, pandas, statsmodels", naive_trend), "B": ("TA-Lib, arch, statsmodels, antropy", naive_regime),
-    "G": ("riskfolio, pandas, scipy", naive_risk), "J": ("pandas, numpy, scikit-learn", naive_anomaly),
-}
+def afresh(view: MarketView, fits: FitCache) -> MarketView:
+    """The same view that has not been looked at: nothing that lives as long as its candles is left over."""
+    longer = None if view.longer is None else afresh(view.longer, fits)
+    series = {need: replace(candles) for need, candles in view.series.items()}
+    group = {need: {name: replace(candles) for name, candles in held.items()} for need, held in view.group.items()}
+    return replace(view, series=series, group=group, fits=fits, longer=longer)
 
 
 def _ms(work: Callable[[], Any]) -> float:
@@ -182,7 +57,6 @@ def _ms(work: Callable[[], Any]) -> float:
 def run() -> list[dict]:
     """Medians over interleaved rounds, milliseconds for all twelve symbols."""
     import warnings
-    from dataclasses import replace
 
     from data.kernel import compile_all
 
@@ -190,27 +64,45 @@ def run() -> list[dict]:
     compile_all()
     fits = FitCache()
     ready = views(fits)
-    modules = [m for m in MODULES if m.letter in PEERS]
     for view in ready:  # imports, kernels and, for the warm rows, fits
-        score_view(view, modules)
-    for _, peer in PEERS.values():
+        score_view(view, MODULES)
+        for module in MODULES:
+            module.score(view)
+    for _, peer in (*PEERS.values(), COMPOSITES_PEER):
         peer(ready[0])
     times: dict[str, list[float]] = {}
-    for _ in range(ROUNDS):
-        for m in modules:
-            times.setdefault(f"{m.letter} warm", []).append(_ms(lambda m=m: [m.score(v) for v in ready]))
-            peer = PEERS[m.letter][1]
-            times.setdefault(f"{m.letter} peer", []).append(_ms(lambda peer=peer: [peer(v) for v in ready]))
-            fresh = [replace(v, fits=FitCache()) for v in ready]
-            times.setdefault(f"{m.letter} cold", []).append(_ms(lambda m=m, fresh=fresh: [m.score(v) for v in fresh]))
+    for number in range(ROUNDS):
+        for module in MODULES:
+            letter = module.letter
+            warm = [afresh(v, fits) for v in ready]
+            times.setdefault(f"{letter} warm", []).append(_ms(lambda m=module, warm=warm: [m.score(v) for v in warm]))
+            times.setdefault(f"{letter} peer", []).append(_ms(lambda p=PEERS[letter][1]: [p(v) for v in ready]))
+            if number < COLD_ROUNDS:
+                once = FitCache()  # what belongs to the group is fitted by the first who asks
+                cold = [afresh(v, once) for v in ready]
+                times.setdefault(f"{letter} cold", []).append(_ms(lambda m=module, cold=cold: [m.score(v) for v in cold]))
+        warm = [afresh(v, fits) for v in ready]
+        times.setdefault("cards warm", []).append(_ms(lambda warm=warm: [score_view(v, MODULES) for v in warm]))
+        times.setdefault("composites peer", []).append(_ms(lambda: [COMPOSITES_PEER[1](v) for v in ready]))
+        if number < COLD_ROUNDS:
+            once = FitCache()
+            cold = [afresh(v, once) for v in ready]
+            times.setdefault("cards cold", []).append(_ms(lambda cold=cold: [score_view(v, MODULES) for v in cold]))
     middle = {name: statistics.median(values) for name, values in times.items()}
+    naive = sum(middle[f"{m.letter} peer"] for m in MODULES)
+    everything = naive + middle["composites peer"]
     rows = []
     for state in ("warm", "cold"):
-        together = {kind: sum(middle[f"{m.letter} {kind}"] for m in modules) for kind in (state, "peer")}
-        rows.append(_row(f"{len(modules)} modules, {SYMBOLS} symbols, 1h, {state} fits", together[state], "libraries called per symbol",
-                         together["peer"], SCAN_TARGET if state == "warm" else "shown"))
-        rows += [_row(f"module {m.letter}, {SYMBOLS} symbols, {state} fits", middle[f"{m.letter} {state}"], PEERS[m.letter][0],
-                      middle[f"{m.letter} peer"], "shown") for m in modules]
+        ours = sum(middle[f"{m.letter} {state}"] for m in MODULES)
+        what = f"{len(SYMBOLS)} symbols, {state} fits"
+        rows.append(_row(f"scorecards with composites, {what}", middle[f"cards {state}"], "libraries called per symbol", everything,
+                         SCAN_TARGET if state == "warm" else "shown"))
+        rows.append(_row(f"ten modules one by one, {what}", ours, "libraries called per symbol", naive, "shown"))
+        rows += [_row(f"module {m.letter}, {what}", middle[f"{m.letter} {state}"], PEERS[m.letter][0], middle[f"{m.letter} peer"], "shown")
+                 for m in MODULES]
+    rows.append(_row(f"composites beyond the modules, {len(SYMBOLS)} symbols, warm fits",
+                     max(0.0, middle["cards warm"] - sum(middle[f"{m.letter} warm"] for m in MODULES)), COMPOSITES_PEER[0],
+                     middle["composites peer"], "shown"))
     return rows
 
 

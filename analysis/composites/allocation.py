@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from analysis.composites.danger import RiskExposureNow
 from analysis.fits import FitCache
 from analysis.modules.port_alloc import NO_VIEW, PortfolioAllocation
 from analysis.modules.risk_expos import RiskExposure
+from analysis.remembered import OfObject
 from analysis.report import ModuleReport, Weights
 from data.frames import Candles
 from data.market import Interval
@@ -168,6 +170,10 @@ def _peer_view(view: MarketView, name: str, own: Candles, days: Candles) -> Mark
                    origin=dict.fromkeys([*series, *observed], ONLY_CANDLES))
 
 
+# By the candles of a peer: the fits asked, its days, (rows, ages), and its G. The views of a scan share the candles of their group.
+_judged: OfObject[tuple[weakref.ref[FitCache], weakref.ref[Candles], tuple[int, float, float], np.ndarray]] = OfObject()
+
+
 def peer_risks(view: MarketView, closed: np.ndarray) -> dict[str, np.ndarray]:
     """G in market mode of every symbol of the group at these closes; NaN where it is unknown. Kept by content: a scan computes each
     once."""
@@ -179,13 +185,19 @@ def peer_risks(view: MarketView, closed: np.ndarray) -> dict[str, np.ndarray]:
             continue
         rows = min(len(own), len(closed))
         days = daily.get(name, Candles.empty(Interval.D1))
-        peer = _peer_view(view, name, own, days)
+        age_s, daily_age_s = view.age_s(own), view.age_s(days) if len(days) else 0.0
+        asked = (rows, age_s, daily_age_s)
+        held = _judged.get(own)
+        if held is not None and held[0]() is fits and held[1]() is days and held[2] == asked:
+            found[name] = at_times(own.close_time[len(own) - rows :], held[3], closed)
+            continue
         content = np.concatenate([*(column for c in (own, days) for column in (c.open_time, c.high, c.low, c.close))])
 
-        def fit(_: np.ndarray, peer: MarketView = peer, rows: int = rows) -> list[float]:
-            return _RISK.timeline(peer, rows).score.tolist()
+        def fit(_: np.ndarray, name: str = name, own: Candles = own, days: Candles = days, rows: int = rows) -> list[float]:
+            return _RISK.timeline(_peer_view(view, name, own, days), rows).score.tolist()
 
-        score = fits.get("peer-risk/1", content, fit, rows=rows, age_s=view.age_s(own), daily_age_s=view.age_s(days) if len(days) else 0.0,
-                         split=len(own), halts=[list(h) for h in own.halts], daily_halts=[list(h) for h in days.halts])
+        score = fits.get("peer-risk/1", content, fit, rows=rows, age_s=age_s, daily_age_s=daily_age_s, split=len(own),
+                         halts=[list(h) for h in own.halts], daily_halts=[list(h) for h in days.halts])
+        _judged.put(own, (weakref.ref(fits), weakref.ref(days), asked, np.array(score, float)))
         found[name] = at_times(own.close_time[len(own) - rows :], np.array(score, float), closed)
     return found

@@ -172,6 +172,7 @@ class Composite(ABC):
     weights_version: ClassVar[str]
     kind: ClassVar[Kinds]
     needs_lead: ClassVar[bool] = False  # reads rows of a module before those asked for (LEADS)
+    lead_bars: ClassVar[int] = 0  # the most rows before those asked for that it reads of any module
 
     @property
     def needs(self) -> tuple[Need, ...]:

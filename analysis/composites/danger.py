@@ -134,6 +134,7 @@ class AnomalyAlert(Composite):
     essential = "J"
     part_titles: ClassVar[Mapping[str, str]] = {"J": "Regime change and anomaly (J)", "C": "Positioning (C)", "G": "Losses (price)"}
     weights_version = "anomaly_alert/1"
+    lead_bars = MEMORY_BARS
     kind = Intensity
 
     def line(self, inputs: Inputs) -> CompositeLine:

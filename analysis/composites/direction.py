@@ -167,6 +167,7 @@ class MacroSentiment(Composite):
     bands = ((-math.inf, "bearish"), (-0.2, "neutral"), (0.2, "bullish"))
     weights_version = "macro_sentiment/1"
     needs_lead = True
+    lead_bars = 719
     kind = Direction
     SLOW_BARS: ClassVar[int] = 720
     HALF_LIFE_MS: ClassVar[int] = 3 * DAY_MS

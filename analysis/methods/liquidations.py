@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from analysis.remembered import Remembered, seals_of
 from analysis.scaling import tp
 from data.frames import LARGEST_NUMBER, Candles
 from data.kernel import kernel
@@ -27,6 +29,7 @@ HORIZON_HOURS = 24
 ORIGINS_NEEDED = 10
 DRAWS = 1_000
 SIDES = (1.0, -1.0)  # long, short
+_origins: Remembered[tuple[float, float] | None] = Remembered(8_192)  # back-checked midnights of fifty symbols and more
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,7 @@ def interest_by_hour(hours: Candles, interest: Observations) -> tuple[np.ndarray
         return np.full(n, np.nan), np.full(n, NEVER_MS)
     contracts = interest["contracts"][order][held]
     fits = (row >= 0) & (end - event[held] < HOUR_MS) & (contracts > 0) & (contracts < LARGEST_NUMBER)
-    return (np.where(fits, contracts, np.nan),
-            np.where(fits, interest.available_time[order][held], NEVER_MS))
+    return np.where(fits, contracts, np.nan), np.where(fits, interest.available_time[order][held], NEVER_MS)
 
 
 def estimate_levels(hours: Candles, interest: Observations, assumptions: LiquidationAssumptions = DEFAULT) -> Levels:
@@ -352,27 +354,18 @@ def hit_rate(levels: Levels, hours: Candles, at_ms: int, *, seed: int = 1) -> Hi
     memory = levels.assumptions.memory_days * DAY_MS
     begun = int(levels.born_ms[np.argmax(levels.known_ms != NEVER_MS)]) if np.any(levels.known_ms != NEVER_MS) else NEVER_MS
     midnight = (hours.close_time + 1) % DAY_MS == 0
-    half = levels.assumptions.bin_bps / 2e4
-    hits, chances = [], []
-    for row in np.flatnonzero(midnight):
-        ahead = slice(row + 1, row + 1 + HORIZON_HOURS)
-        after = hours.close_time[ahead]
+    complete = []
+    for row in np.flatnonzero(midnight).tolist():
+        after = hours.close_time[row + 1 : row + 1 + HORIZON_HOURS]
         whole = len(after) == HORIZON_HOURS and after[-1] < at_ms and after[-1] - hours.close_time[row] == HORIZON_HOURS * HOUR_MS
-        if not whole or hours.close_time[row] - memory < begun:
-            continue
-        price = float(hours.close[row])
-        found = level_map(levels, int(hours.close_time[row]), price)
-        if len(found.mass) < HEAVIEST:
-            continue
-        heavy = np.log(found.price[np.argsort(-found.mass, kind="stable")[:HEAVIEST]] / price)
-        up, down = math.log(float(hours.high[ahead].max()) / price), -math.log(float(hours.low[ahead].min()) / price)
-        near = np.abs(heavy) - half  # the edge of a bin that is met first
-        above, below = up >= near, down >= near
-        hits.append(float(np.mean(np.where(heavy > 0, above, below))))
-        chances.append(float(np.mean(0.5 * (above.astype(float) + below))))
-    n = len(hits)
+        if whole and hours.close_time[row] - memory >= begun:
+            complete.append(row)
+    stretches = [slice(max(0, row + 1 - levels.assumptions.memory_days * 24), row + 1 + HORIZON_HOURS) for row in complete]
+    seals = seals_of([levels.born_ms, levels.known_ms, levels.mass, hours.high, hours.low, hours.close], stretches, levels.assumptions)
+    found = [_origins.get(seal, partial(_outcome, levels, hours, row)) for seal, row in zip(seals, complete, strict=True)]
+    hits, chances = ([each[i] for each in found if each is not None] for i in (0, 1))
+    n, nan = len(hits), math.nan
     if n < ORIGINS_NEEDED:
-        nan = math.nan
         return HitRate(n, nan, nan, nan, nan, nan, nan, nan, f"{n} complete days after {levels.assumptions.memory_days} days of open "
                        f"interest, {ORIGINS_NEEDED} needed")
     hit, chance = np.array(hits), np.array(chances)
@@ -381,6 +374,19 @@ def hit_rate(levels: Levels, hours: Candles, at_ms: int, *, seed: int = 1) -> Hi
     low, high = np.quantile((hit - chance)[draws].mean(axis=1), (0.025, 0.975))
     hit_low, hit_high = wilson(float(hit.mean()), n)
     return HitRate(n, float(hit.mean()), hit_low, hit_high, float(chance.mean()), float((hit - chance).mean()), float(low), float(high))
+
+
+def _outcome(levels: Levels, hours: Candles, row: int) -> tuple[float, float] | None:
+    """(share of the heaviest bins of one midnight that were met within a day, its chance); None with too few bins."""
+    price, half = float(hours.close[row]), levels.assumptions.bin_bps / 2e4
+    ahead = slice(row + 1, row + 1 + HORIZON_HOURS)
+    found = level_map(levels, int(hours.close_time[row]), price)
+    if len(found.mass) < HEAVIEST:
+        return None
+    heavy = np.log(found.price[np.argsort(-found.mass, kind="stable")[:HEAVIEST]] / price)
+    up, down = math.log(float(hours.high[ahead].max()) / price), -math.log(float(hours.low[ahead].min()) / price)
+    above, below = up >= np.abs(heavy) - half, down >= np.abs(heavy) - half  # the edge of a bin that is met first
+    return float(np.mean(np.where(heavy > 0, above, below))), float(np.mean(0.5 * (above.astype(float) + below)))
 
 
 def wilson(share: float, n: int, *, z: float = 1.959963984540054) -> tuple[float, float]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
+from analysis.remembered import Remembered, seals_of
 from data.market import DAY_MS, HOUR_MS, MINUTE_MS
 from data.observations import Observations
 
@@ -22,8 +24,13 @@ GAMMA_DAYS = 60.0
 SNAPSHOT_GAP_MS = 10 * MINUTE_MS  # rows further apart belong to two snapshots
 INTEREST_MAY_LAG_MS = 3 * HOUR_MS
 FEWEST_STRIKES = 5
+SNAPSHOTS_REMEMBERED = 4_096  # two symbols, every hour of a month, three figures each
 GAMMA_CONVENTION = ("assumes dealers are long calls and short puts, so that a positive exposure damps moves; an equity "
                     "convention, unverified for crypto")
+
+
+_surfaces: Remembered[Surface] = Remembered(SNAPSHOTS_REMEMBERED)
+_figures: Remembered[float] = Remembered(SNAPSHOTS_REMEMBERED)
 
 
 def black76_d1(forward: np.ndarray, strike: np.ndarray, years: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -125,7 +132,7 @@ def _smile(marks: Observations, rows: np.ndarray, years: float) -> Smile | None:
     price, iv = marks["mark_price"][rows], marks["mark_iv"][rows]
     good = (strike > 0) & np.isfinite(price) & np.isfinite(iv) & (iv > 0)
     calls, puts = np.flatnonzero(good & is_call), np.flatnonzero(good & ~is_call)
-    both, c, p = np.intersect1d(strike[calls], strike[puts], return_indices=True)
+    both, c, p = _common(strike[calls], strike[puts])
     if len(both) < FEWEST_STRIKES:
         return None
     call, put = price[calls][c], price[puts][p]
@@ -138,6 +145,20 @@ def _smile(marks: Observations, rows: np.ndarray, years: float) -> Smile | None:
     if at >= 0:
         otm[at] = 0.5 * (call[at] + put[at])
     return Smile(years, forward, both, np.where(both > forward, iv[calls][c], iv[puts][p]), otm)
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`np.intersect1d` with its indices; chains that list calls and puts of the same strikes in order need no search."""
+    if len(a) == len(b) and len(a) and np.array_equal(a, b) and bool((a[1:] > a[:-1]).all()):
+        each = np.arange(len(a))
+        return a, each, each
+    return np.intersect1d(a, b, return_indices=True)
+
+
+def chain_seals(marks: Observations) -> list[bytes]:
+    """What stands for the content of each snapshot, wherever in a history it lies."""
+    columns = [marks[name] for name in ("expiry_ms", "strike", "is_call", "mark_price", "mark_iv")]
+    return seals_of([marks.available_time, *columns], snapshot_slices(marks))
 
 
 def in_total_variance(near: tuple[float, float], far: tuple[float, float], years: float) -> float:
@@ -191,9 +212,11 @@ def surface(marks: Observations, rows: slice) -> Surface:
                    joined(near.at_delta(1 - WING_DELTA), far.at_delta(1 - WING_DELTA)), near.forward)
 
 
-def surfaces(marks: Observations) -> list[Surface]:
-    """Every snapshot, oldest first."""
-    return [surface(marks, rows) for rows in snapshot_slices(marks)]
+def surfaces(marks: Observations, seals: list[bytes] | None = None) -> list[Surface]:
+    """Every snapshot, oldest first; `seals` are `chain_seals` where they are known already."""
+    found = snapshot_slices(marks)
+    return [_surfaces.get(seal, partial(surface, marks, rows))
+            for seal, rows in zip(chain_seals(marks) if seals is None else seals, found, strict=True)]
 
 
 def iv30(marks: Observations) -> float:
@@ -206,7 +229,9 @@ def iv30_series(marks: Observations) -> tuple[np.ndarray, np.ndarray]:
     """(available_time, 30-day index) of every snapshot."""
     found = snapshot_slices(marks)
     moments = np.array([marks.available_time[rows][-1] for rows in found], np.int64)
-    return moments, np.array([_index(marks, rows) for rows in found], float)
+    index = [_figures.get(b"index" + seal, partial(_index, marks, rows))
+             for seal, rows in zip(chain_seals(marks), found, strict=True)]
+    return moments, np.array(index, float)
 
 
 def _index(marks: Observations, rows: slice) -> float:
@@ -217,7 +242,7 @@ def _index(marks: Observations, rows: slice) -> float:
     return in_total_variance((pair[0].years, roots[0]), (pair[-1].years, roots[1]), HORIZON_DAYS / 365.0)
 
 
-def gamma_exposure(marks: Observations, interest: Observations) -> np.ndarray:
+def gamma_exposure(marks: Observations, interest: Observations, seals: list[bytes] | None = None) -> np.ndarray:
     """Gamma exposure of every snapshot of `marks`: `sum gamma (OI_call - OI_put) S^2 0.01` over expiries within 60 days.
 
     In quote currency (taken as US dollars) that dealers would have to trade per 1 % move, S the forward of each expiry, one unit of the
@@ -227,20 +252,25 @@ def gamma_exposure(marks: Observations, interest: Observations) -> np.ndarray:
     chains, held = snapshot_slices(marks), snapshot_slices(interest)
     out = np.full(len(chains), np.nan)
     known = np.array([interest.available_time[rows][-1] for rows in held], np.int64)
-    mark_key, held_key = _contract_keys(marks), _contract_keys(interest)
+    mark_seal = chain_seals(marks) if seals is None else seals
+    held_seal = seals_of([interest[name] for name in ("expiry_ms", "strike", "is_call", "contracts")], held)
+
+    def exposure(rows: slice, at: int, other: slice) -> float:
+        return _exposure(marks, rows, at, _contract_keys(marks, rows), _contract_keys(interest, other), interest["contracts"][other])
+
     for i, rows in enumerate(chains):
         at = int(marks.available_time[rows][-1])
         j = int(np.searchsorted(known, at, side="right")) - 1
         if j < 0 or at - known[j] > INTEREST_MAY_LAG_MS:
             continue
-        out[i] = _exposure(marks, rows, at, mark_key[rows], held_key[held[j]], interest["contracts"][held[j]])
+        out[i] = _figures.get(b"gamma" + mark_seal[i] + held_seal[j], partial(exposure, rows, at, held[j]))
     return out
 
 
-def _contract_keys(observations: Observations) -> np.ndarray:
+def _contract_keys(observations: Observations, rows: slice) -> np.ndarray:
     """One whole number a contract: its expiry's hour, its strike in hundredths, call or put."""
-    hour, cents = observations["expiry_ms"] // HOUR_MS, np.rint(observations["strike"] * 100)
-    return (hour.astype(np.int64) * 10**10 + cents.astype(np.int64)) * 2 + (observations["is_call"] > 0.5)
+    hour, cents = observations["expiry_ms"][rows] // HOUR_MS, np.rint(observations["strike"][rows] * 100)
+    return (hour.astype(np.int64) * 10**10 + cents.astype(np.int64)) * 2 + (observations["is_call"][rows] > 0.5)
 
 
 def _exposure(marks: Observations, rows: slice, at: int, keys: np.ndarray, held_keys: np.ndarray, contracts: np.ndarray) -> float:
@@ -254,7 +284,7 @@ def _exposure(marks: Observations, rows: slice, at: int, keys: np.ndarray, held_
     for when in np.unique(expiry[(years > 0) & (years <= GAMMA_DAYS / 365.0)]):
         of = np.flatnonzero(expiry == when)
         calls, puts = of[is_call[of]], of[~is_call[of]]
-        both, c, p = np.intersect1d(strike[calls], strike[puts], return_indices=True)
+        both, c, p = _common(strike[calls], strike[puts])
         if len(both):
             apart = price[calls][c] - price[puts][p]
             if np.isfinite(apart).any():

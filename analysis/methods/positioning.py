@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.module import Track
 from analysis.report import Status
 from analysis.scaling import MAD_TO_SD, MINIMUM_BARS, SHARE_NEEDED, TAIL_START, WINDOW_BARS, full_windows, middle_of, whole_windows
+from analysis.sorted_windows import AS_FAR, MAD, MEDIAN, NEARER, orders_of
 from analysis.tracks import rows_known
 from data.clock import age_text
 from data.observations import Observations
@@ -17,18 +18,24 @@ from data.observations import Observations
 SPACING_ROWS = 12  # gaps whose median is the normal spacing
 
 
-def spacing_s(observations: Observations, *, least_s: float) -> np.ndarray:
+def spacing_s(observations: Observations, *, least_s: float, first: int = 0) -> np.ndarray:
     """Normal seconds between two rows as each row found it: median of the 12 gaps before, at least `least_s`; shape (rows,).
 
     Rows that became known together count once. A stored grid may be coarser than what the venue would give: a metric is late
-    against what it is normally given.
+    against what it is normally given. Rows before `first` need not be known and may be NaN.
     """
     known = observations.available_time
     if len(known) == 0:
         return np.empty(0)
-    moments, which = np.unique(known, return_inverse=True)
-    gap = pd.Series(np.diff(moments) / 1000.0).rolling(SPACING_ROWS, min_periods=1).median().to_numpy()
-    return np.maximum(np.concatenate(([least_s], gap)), least_s)[which]
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(known)) + 1))
+    which = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(known))))
+    begin = max(0, int(which[min(first, len(known) - 1)]) - SPACING_ROWS - 1)
+    gap = np.diff(known[starts[begin:]]) / 1000.0
+    if orders_of.compiled is None:
+        gap = pd.Series(gap).rolling(SPACING_ROWS, min_periods=1).median().to_numpy()
+    else:
+        gap = orders_of(gap, SPACING_ROWS, 0, 0.5, 0.0)[MEDIAN]
+    return np.maximum(np.concatenate(([least_s] if begin == 0 else np.full(begin + 1, np.nan), gap)), least_s)[which]
 
 
 @dataclass(frozen=True)
@@ -80,8 +87,8 @@ def held_at(observations: Observations, close_time: np.ndarray, *, age_s: float,
     if len(observations) == 0:
         note = observations.note or f"no {observations.kind} is known"
         return Held(row, np.full(len(row), np.inf), least_s, np.inf, tau, note)
-    spacing = spacing_s(observations, least_s=least_s) if steps_s is None else np.maximum(steps_s, least_s)
     at = np.maximum(row, 0)
+    spacing = spacing_s(observations, least_s=least_s, first=int(at.min())) if steps_s is None else np.maximum(steps_s, least_s)
     late = np.maximum(0.0, (np.asarray(close_time, np.int64) - observations.available_time[at]) / 1000.0)
     late = np.where(row < 0, np.inf, late * spacing[-1] / spacing[at])
     late[-1] = max(late[-1], age_s)
@@ -114,7 +121,11 @@ def median_of(x: np.ndarray, *, window: int, last: int) -> np.ndarray:
     out = np.full(len(x), np.nan)
     if len(x):
         cut = max(0, len(x) - last - window + 1)
-        median = pd.Series(np.asarray(x, float)[cut:]).rolling(window, min_periods=1).median().to_numpy()
+        recent = np.asarray(x, float)[cut:]
+        if orders_of.compiled is None or np.isinf(recent).any():
+            median = pd.Series(recent).rolling(window, min_periods=1).median().to_numpy()
+        else:
+            median = orders_of(recent, window, 0, 0.5, 0.0)[MEDIAN]
         out[len(x) - min(last, len(x)) :] = median[len(median) - min(last, len(x)) :]
     return out
 
@@ -132,6 +143,8 @@ def deviation_tail(x: np.ndarray, *, window: int = WINDOW_BARS, minimum: int = M
     x = np.asarray(x, float)
     first = len(x) - last
     ready = enough(x, window=window, minimum=minimum) & np.isfinite(x)
+    if orders_of.compiled is not None:
+        return _tails_in_order(x, window, first, ready)
     whole = whole_windows(x, window)
     for start, held in full_windows(x, window, first):
         rows = np.arange(start, start + len(held))
@@ -154,14 +167,46 @@ def deviation_tail(x: np.ndarray, *, window: int = WINDOW_BARS, minimum: int = M
     return out
 
 
+def _tails_in_order(x: np.ndarray, window: int, first: int, ready: np.ndarray) -> np.ndarray:
+    """`deviation_tail` by the compiled loop: only rows that reach their 90 % quantile are looked at alone."""
+    out = np.full(len(x), np.nan)
+    known = np.where(np.isfinite(x), x, np.nan)
+    begin = max(0, first - window + 1)
+    found = orders_of(known[begin:], window, first - begin, 1.0 - TAIL_START, MAD_TO_SD)
+    median, mad, below, level = found[MEDIAN], found[MAD], found[NEARER], found[AS_FAR]
+    counted = np.cumsum(np.isfinite(x))
+    counted[window:] = counted[window:] - counted[:-window]
+    n = counted[first:]
+    rows = np.flatnonzero(ready[first:] & (mad > 0))
+    out[first + rows] = np.maximum(TAIL_START, 1.0 - (below[rows] + 0.5 * level[rows]) / n[rows])
+    high = rows[below[rows] >= ((1.0 - TAIL_START) * (n[rows] - 1)).astype(np.int64)]
+    whole = high[n[high] == window]
+    if len(whole):
+        values = known[first + whole[:, None] + np.arange(1 - window, 1)]
+        out[first + whole] = _tails(np.abs(values - median[whole, None]) / (MAD_TO_SD * mad[whole])[:, None])
+    for row in high[n[high] < window]:
+        values = known[max(0, first + row - window + 1) : first + row + 1]
+        out[first + row] = _tail(np.abs(values[np.isfinite(values)] - median[row]) / (MAD_TO_SD * mad[row]))
+    return out
+
+
 def _tails(z: np.ndarray) -> np.ndarray:
-    """`_tail` of every row at once; only rows beyond their threshold are looked at alone."""
+    """`_tail` of every row at once; only rows that reach their 90 % quantile are sorted."""
     now, n = z[:, -1], z.shape[1]
-    threshold = np.quantile(z, 1.0 - TAIL_START, axis=1)
-    share = ((z < now[:, None]).sum(axis=1) + 0.5 * (z == now[:, None]).sum(axis=1)) / n
-    out = np.maximum(TAIL_START, 1.0 - share)
-    for row in np.flatnonzero(now > threshold):
-        out[row] = _tail(z[row])
+    less = (z < now[:, None]).sum(axis=1)
+    out = np.maximum(TAIL_START, 1.0 - (less + 0.5 * (z == now[:, None]).sum(axis=1)) / n)
+    high = np.flatnonzero(less >= int((1.0 - TAIL_START) * (n - 1)))  # the others lie below their quantile for certain
+    if not len(high):
+        return out
+    threshold = np.quantile(z[high], 1.0 - TAIL_START, axis=1)
+    high, threshold = high[now[high] > threshold], threshold[now[high] > threshold]
+    if not len(high):
+        return out
+    excess = np.sort(z[high], axis=1) - threshold[:, None]
+    count, each = (excess > 0).sum(axis=1), np.arange(len(high))
+    low, top = n - count + (count - 1) // 2, n - count + count // 2
+    spread = 0.5 * (excess[each, low] + excess[each, top]) / np.log(2.0)
+    out[high] = TAIL_START * np.exp(-(now[high] - threshold) / spread)
     return out
 
 

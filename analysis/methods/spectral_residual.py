@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from analysis.sorted_windows import MEDIAN, orders_of
+
 WINDOW_BARS = 128
 PADDED_POINTS = 5
 BEFORE_BARS = 21  # the saliency of a bar is compared with that of the 21 bars before it
@@ -48,7 +50,11 @@ def spectral_residual(x: np.ndarray, *, window: int = WINDOW_BARS, last: int | N
     frames = frames[usable]
     padded = np.empty((len(frames), window + PADDED_POINTS))
     padded[:, :window] = frames
-    padded[:, window:] = np.median(frames[:, :-1], axis=1)[:, None]
+    if orders_of.compiled is None:
+        middle = np.median(frames[:, :-1], axis=1)
+    else:
+        middle = orders_of(x[first - window + 1 : n - 1], window - 1, window - 2, 0.5, 0.0)[MEDIAN][usable]
+    padded[:, window:] = middle[:, None]
     spectrum = np.fft.rfft(padded, axis=1)
     size = np.maximum(np.abs(spectrum), 1e-300)
     # A real series: the bins left of the first and right of the last are mirror images, so half the circle is enough.

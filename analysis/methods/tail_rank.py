@@ -38,7 +38,8 @@ def tail_probability(x: np.ndarray, *, window: int, minimum: int, last: int | No
     first = max(0 if last is None else n - last, int(finite[0]))
     values = x.tolist()
     start = max(0, first - window + 1)
-    known = sorted(v for v in values[start:first] if v == v)
+    earlier = np.sort(x[start:first])
+    known = earlier[: len(earlier) - int(np.isnan(earlier).sum())].tolist()
     for t in range(first, n):
         gone = t - window
         if gone >= start and values[gone] == values[gone]:

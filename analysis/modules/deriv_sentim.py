@@ -15,7 +15,7 @@ from analysis.methods.liquidations import (
     hit_rate,
     masses,
 )
-from analysis.methods.options_surface import GAMMA_CONVENTION, gamma_exposure, iv30, snapshot_slices, surfaces
+from analysis.methods.options_surface import GAMMA_CONVENTION, chain_seals, gamma_exposure, iv30, snapshot_slices, surfaces
 from analysis.methods.perpetual_bars import STAND_IN, PerpetualBars, bars_of, imbalance_track, standing_in
 from analysis.methods.positioning import (
     Held,
@@ -191,7 +191,7 @@ class DerivativesSentiment(ScoreModule):
         def track(value: np.ndarray, k: np.ndarray) -> Track:
             return held.track(held.column(value), held.column(k), warming=warming, note=note)
 
-        skew = kelley_skew(rate, window=cfg.skew_settlements)
+        skew = kelley_skew(rate, window=cfg.skew_settlements, last=_touched(held, seen))
         tracks["funding"] = track(rate, signed * (1.0 - crowd))
         tracks["crowding"] = track(crowd, -np.sign(signed) * crowd)
         tracks["fund_skew"] = track(skew, skew)
@@ -315,10 +315,11 @@ class DerivativesSentiment(ScoreModule):
     def _option_tracks(self, view: MarketView, rows: PerpetualBars, bars: int, tracks: dict[str, Track], shown: dict[str, Any]) -> None:
         cfg, marks, held_open = self.config, view.observations(self._marks), view.observations(self._options_held)
         closed = rows.closed[len(rows.closed) - bars :]
-        found = surfaces(marks)
+        seals = chain_seals(marks)
+        found = surfaces(marks, seals)
         moments = marks.take(np.array([part.stop - 1 for part in snapshot_slices(marks)], np.int64))
         held = held_at(moments, closed, age_s=view.age_of(marks), tau=TAU, least_s=OPTION_TAU_S / TAU)
-        skew, gamma = np.array([s.skew for s in found], float), gamma_exposure(marks, held_open)
+        skew, gamma = np.array([s.skew for s in found], float), gamma_exposure(marks, held_open, seals)
         day = self._day_return(view, closed)
         for key, x, factor in (("vol_skew", skew, np.ones(bars)), ("gex", gamma, np.where(day == 0, np.nan, -np.sign(day)))):
             k = zm(x, window=cfg.snapshots, minimum=cfg.minimum)

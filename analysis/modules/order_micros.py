@@ -116,7 +116,7 @@ class OrderFlow(ScoreModule):
         bars = max(1, min(bars, len(candles)))
         closed = candles.close_time[len(candles) - bars :] if len(candles) else np.full(1, view.as_of_ms)
         flow = view.observations(self._flow)
-        measured = _Measured(flow)
+        measured = _Measured(flow, closed)
         tracks = {m.key: measured.track(view, flow, closed, m) for m in METRICS}
         for key in ("cvd", "taker_dom"):
             tracks[key] = _standing_in(tracks[key], _candle_track(view, view.candles(self._minutes), closed))
@@ -150,15 +150,17 @@ def pressure_label(score: float) -> str:
 
 
 class _Measured:
-    """Value, unit score and status of every metric, and the series beside them, after each row of the observations."""
+    """Value, unit score and status of every metric, and the series beside them, after each row of the observations; what is measured
+    against its own past only from the row on that the first of the bars looks at."""
 
-    def __init__(self, rows: Observations) -> None:
+    def __init__(self, rows: Observations, closed: np.ndarray) -> None:
         self.place, of = regular(rows, MINUTE_MS)
         self.known: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self.extra: dict[str, np.ndarray] = dict.fromkeys(
             ("quality", "fragility", "spread_bps", "slippage_10k_bps", "slippage_100k_bps", "lambda", "impact_beta"), np.empty(0))
         if not len(rows):
             return
+        last = _touched(self.place, rows.available_time, closed)
         still = stands_still(of["mid"], HOUR)
         nothing = np.full(len(still), np.nan)
         traded = of["buy_volume"] + of["sell_volume"]
@@ -180,14 +182,14 @@ class _Measured:
         self._add("slippage", cost, balance(of["buy_slippage_10k"], of["sell_slippage_10k"]), cost, still, fallback=lower_bound)
         self._add("depth_elasticity", lean, np.clip(lean, -ASYMMETRY, ASYMMETRY) / ASYMMETRY, of["bid_log_depth"] + of["ask_log_depth"],
                   still)
-        self._add("cvd", delta, z0(delta), traded, still, HOUR, scaled=True)
-        self._add("ofi", flow, z0(flow), of["ofi"], still, scaled=True)
-        self._add("taker_dom", delta, z0(delta), traded, still, HOUR, scaled=True)
+        self._add("cvd", delta, z0(delta, last=last), traded, still, HOUR, scaled=True)
+        self._add("ofi", flow, z0(flow, last=last), of["ofi"], still, scaled=True)
+        self._add("taker_dom", delta, z0(delta, last=last), traded, still, HOUR, scaled=True)
         self._add("liq_density", mass, mass, of["bid_mass_50"] + of["ask_mass_50"], still, NEAR)
         slope = trailing_slope(of["buy_volume"] - of["sell_volume"], move, IMPACT)
         impact = np.where(slope > 0, slope, np.nan)
-        wide = pr(of["spread_bps"])
-        fragile = np.stack([wide, 1.0 - pr(of["bid_depth_10"] + of["ask_depth_10"]), pr(cost), pr(impact)])
+        wide = pr(of["spread_bps"], last=last)
+        fragile = np.stack([wide, 1.0 - pr(of["bid_depth_10"] + of["ask_depth_10"], last=last), pr(cost, last=last), pr(impact, last=last)])
         parts = np.isfinite(fragile)
         enough = (parts.sum(axis=0) >= FRAGILE_PARTS) & ~still
         self.extra = {name: values[self.place] for name, values in {
@@ -237,6 +239,12 @@ class _Measured:
         return out
 
 
+def _touched(place: np.ndarray, known_ms: np.ndarray, closed: np.ndarray) -> int:
+    """How many of the newest places hold every row that one of the bars looks at."""
+    row = max(0, int(np.searchsorted(known_ms, closed[0], side="right")) - 1)
+    return int(place.max()) + 1 - int(place[row:].min())
+
+
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
@@ -275,7 +283,7 @@ def _candle_track(view: MarketView, minutes: Candles, closed: np.ndarray) -> Tra
     buy, volume = np.full(int(place[-1]) + 1, np.nan), np.full(int(place[-1]) + 1, np.nan)
     buy[place], volume[place] = minutes.taker_buy_volume, minutes.volume
     delta = net_share(buy, volume - buy, HOUR)
-    k = z0(delta)
+    k = z0(delta, last=_touched(place, minutes.close_time, closed))
     row = np.searchsorted(minutes.close_time, closed, side="right") - 1
     at = place[np.maximum(row, 0)]
     status = np.where(np.isfinite(k[at]), Status.FALLBACK, np.where(np.isfinite(delta[at]), Status.WARMUP, Status.DEGENERATE))

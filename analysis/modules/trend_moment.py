@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from analysis.module import COVERAGE_NEEDED, Causality, Metric, ScoreModule, Timeline, Track, assemble, blend, shortage
+from analysis.remembered import OfObject
 from analysis.report import Direction, ModuleReport, Score, Status
 from analysis.scaling import MINIMUM_BARS, af, pr, z0
-from analysis.tracks import at_rows, track
+from analysis.tracks import at_rows, newest_of, track
 from data.frames import Candles
 from data.indicators import (
     adx,
@@ -168,10 +169,8 @@ class TrendMomentum(ScoreModule):
         newest = slice(rows - bars, rows)
         return Timeline(
             line.close_time[newest], line.raw[newest], line.score[newest], line.coverage[newest],
-            {key: replace(t, value=t.value[newest], k=t.k[newest], status=t.status[newest]) for key, t in line.tracks.items()},
-            {key: c[newest] for key, c in line.contributions.items()}, {key: e[newest] for key, e in extra.items()},
-            {**line.shown, **beside(self._own(view))},
-        )
+            newest_of(line.tracks, bars), {key: c[newest] for key, c in line.contributions.items()},
+            {key: e[newest] for key, e in extra.items()}, {**line.shown, **beside(self._own(view))})
 
     def signed(self, view: MarketView, bars: int = 1) -> np.ndarray:
         """S in -1..1 at the newest bars, without the percentile and labels that need a longer history."""
@@ -287,12 +286,20 @@ class TrendMomentum(ScoreModule):
         return Timeline(closed, raw, 0.5 + 0.5 * raw, coverage, tracks, contributions, extra, shown)
 
 
+_tracks: OfObject[tuple[int, dict[str, Track]]] = OfObject()
+
+
 def tracks_of(candles: Candles, bars: int) -> dict[str, Track]:
-    """All thirteen metrics of one market at its newest `bars` bars."""
-    n = len(candles)
-    bars = min(bars, n)
-    close = candles.close
-    reach = atr(candles)
+    """All thirteen metrics of one market at its newest `bars` bars; module B asks for a few of the rows that module A made."""
+    bars = min(bars, len(candles))
+    held = _tracks.get(candles)
+    if held is None or held[0] < bars:
+        _tracks.put(candles, held := (bars, _computed(candles, bars)))
+    return newest_of(held[1], bars)
+
+
+def _computed(candles: Candles, bars: int) -> dict[str, Track]:
+    n, close, reach = len(candles), candles.close, atr(candles)
     reach = np.where(reach > 0, reach, np.nan)
     plus, minus = directional(candles)
     band = bollinger(candles)

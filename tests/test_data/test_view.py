@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,7 @@ from data.errors import NoData, UndeclaredNeed
 from data.market import DAY_MS, HOUR_MS, Interval, Market, SeriesKey
 from data.observations import Kind, Observations
 from data.simulator.market import SimulatedExchange
-from data.view import Need, build_view
+from data.view import Need, SharedWindows, build_view, shared_windows
 from tests.memory_reader import MemoryReader
 
 NOW = parse_time("2026-11-20T08:30:00Z")
@@ -105,3 +108,62 @@ def test_the_group_holds_every_symbol_on_one_grid_and_can_be_taken_away(exchange
     assert list(view.peers(group)) == ["BTCUSDT", "ETHUSDT", "SOLUSDT"] and {len(c) for c in view.peers(group).values()} == {50}
     assert view.holds(group) and view.holds(HOURLY)
     assert not view.without(group, "why").holds(group) and not view.without(HOURLY, "why").holds(HOURLY)
+
+
+PEERS_HOURLY = Need(Kind.CANDLES, 400, peers=True)
+PEERS_DAILY = Need(Kind.CANDLES, 60, interval=Interval.D1, peers=True)
+GROUP = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+
+
+def test_the_views_of_a_group_share_its_windows_and_hold_what_each_would_have_read():
+    shared, alone = SimulatedExchange(7, FixedClock(NOW)), []
+    views = [build_view(shared, name, Market.SPOT, Interval.H1, (PEERS_HOURLY, PEERS_DAILY), peers=GROUP) for name in GROUP]
+    for name in GROUP:
+        exchange = SimulatedExchange(7, FixedClock(NOW))
+        alone.append(build_view(exchange, name, Market.SPOT, Interval.H1, (PEERS_HOURLY, PEERS_DAILY), peers=GROUP))
+    for need in (PEERS_HOURLY, PEERS_DAILY):
+        for name in GROUP:
+            assert views[0].peers(need)[name] is views[2].peers(need)[name]
+            for one, other in zip(views, alone, strict=True):
+                assert all(np.array_equal(a, b) for a, b in zip(one.peers(need)[name].columns().values(),
+                                                                other.peers(need)[name].columns().values(), strict=True))
+
+
+def test_a_shared_window_is_read_again_once_its_series_has_changed():
+    key = SeriesKey("ETHUSDT", Interval.H1)
+    candles = SimulatedExchange(7, FixedClock(NOW)).read(key, NOW - 500 * HOUR_MS)
+    series = {key: candles}
+    reader = MemoryReader(series)
+    at = int(candles.close_time[-1]) + 1
+
+    def peers() -> np.ndarray:
+        return build_view(reader, "ETHUSDT", Market.SPOT, Interval.H1, (PEERS_HOURLY,), at_ms=at).peers(PEERS_HOURLY)["ETHUSDT"].close
+
+    before = peers()
+    assert np.array_equal(before, peers())
+    series[key] = replace(candles, close=candles.close * 1.001, high=candles.high * 1.001)
+    assert np.array_equal(peers(), before * 1.001)
+
+
+def test_shared_windows_are_bounded_and_go_with_their_reader(exchange):
+    memory = SharedWindows(rows=1_000)
+    for symbol in GROUP * 2:
+        for bars in (300, 400):
+            key = SeriesKey(symbol, Interval.H1)
+            found = memory.get(exchange, key, NOW, bars, lambda key=key, bars=bars: exchange.read(key).tail(bars))
+            assert len(found) == bars and memory.rows <= 1_000
+    reader = MemoryReader({})
+    assert shared_windows(reader) is shared_windows(reader) and shared_windows(reader) is not shared_windows(MemoryReader({}))
+
+
+def test_shared_windows_read_by_many_threads_are_the_same(exchange):
+    memory = SharedWindows(rows=2_000)
+
+    def read(number: int) -> float:
+        key = SeriesKey(GROUP[number % 3], Interval.H1)
+        return float(memory.get(exchange, key, NOW, 300 + number % 5, lambda: exchange.read(key).tail(300 + number % 5)).close.sum())
+
+    once = [read(number) for number in range(15)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, range(300))) == once * 20
+    assert memory.rows <= 2_000
