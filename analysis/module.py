@@ -226,9 +226,17 @@ def shortage(metrics: tuple[Metric, ...], tracks: Mapping[str, Track], coverage:
     """Why there is no score, in words: the coverage and the heaviest metrics that are missing, with their reasons."""
     lost = [(m, *standing(m, tracks[m.key])) for m in metrics if m.weight > 0]
     lost = sorted((row for row in lost if not row[1].counts), key=lambda row: -row[0].weight)
-    words = "; ".join(f"{m.title}: {note or status.word}" for m, status, note in lost[:3])
-    more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+    causes: dict[str, list[str]] = {}
+    for m, status, note in lost:
+        causes.setdefault(note or status.word, []).append(m.title)
+    words = "; ".join(f"{_listed(titles)}: {cause}" for cause, titles in list(causes.items())[:3])
+    more = f"; and {len(causes) - 3} more reasons" if len(causes) > 3 else ""
     return f"only {coverage:.0%} of the weight is known, {COVERAGE_NEEDED:.0%} needed: {words or 'the inputs are too old'}{more}"
+
+
+def _listed(titles: list[str]) -> str:
+    """The first two by name, the rest counted."""
+    return ", ".join(titles[:2]) + (f" and {len(titles) - 2} more" if len(titles) > 2 else "")
 
 
 def _number(value: float | np.floating) -> float | None:

@@ -100,7 +100,8 @@ def _score_reasons(inputs: Any, side: int) -> list[str]:
     held = [(m.title, float(line.contributions[m.key][-1])) for m in module.metrics if m.weight > 0
             and np.isfinite(line.contributions[m.key][-1])]
     sign = side or (1 if np.nan_to_num(line.raw[-1]) >= 0 else -1)
-    best = sorted((row for row in held if row[1] * sign > 0), key=lambda row: -abs(row[1]))[:3]
+    along = [row for row in held if row[1] * sign > 0] or held  # a rule against the score has its reasons on the other side
+    best = sorted(along, key=lambda row: -abs(row[1]))[:3]
     return [f"{title} {share:+.3f}" for title, share in best]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +56,8 @@ class Trying(Judging):
         done = run_sweep(self, question, grid, self._ledger, home=self._tried, progress=progress)
         folder = self._tried / "swept"
         folder.mkdir(parents=True, exist_ok=True)
-        name = "-".join((question.rule, str(question.interval), *grid))[:80]
+        asked = json.dumps([question.document(), {n: list(v) for n, v in grid.items()}], sort_keys=True)
+        name = f"{question.rule}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
         replace_file(folder / f"{name}.json", json.dumps(done.document, allow_nan=False).encode(), no_fault, "sweep")
         return done
 

@@ -145,7 +145,7 @@ else:
         with pictures, guarded("the heat map"):
             st.subheader("Scores side by side", anchor=False)
             columns = [(m.short, m.letter, [_bar(c.report(m.letter)) for _, c in cards]) for m in sextant.modules]
-            mixed = [(c.title.replace(" ", "<br>", 1), c.name, [card.composite(c.name).score for _, card in cards]) for c in COMPOSITES]
+            mixed = [(c.title, c.name, [card.composite(c.name).score for _, card in cards]) for c in COMPOSITES]
             content = tuple(sextant.content(sextant.key(s, interval, market)) for s, _ in cards)
             for name, across in (("modules", columns), ("composites", mixed)):
                 heat = theme.kept(partial(charts_scores.heat_map, [s for s, _ in cards], across), "heat", name, content)

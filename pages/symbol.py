@@ -78,7 +78,7 @@ with guarded("the candles"):
                 module_tabs.draw(sextant, key, report)
             with fall:
                 if report.letter != "E":
-                    st.markdown(f"What the score is made of (raw {report.raw:+.4f})" if report.raw is not None else "No score")
+                    st.markdown(f"What the score is made of (raw {report.raw:+.4f})" if report.raw is not None else "Why there is no score")
                 if report.raw is not None and report.letter != "E":
                     fall_figure = theme.kept(partial(charts_scores.waterfall, report, signed=report.letter not in ("G", "I", "J")), "fall",
                                              report.letter, sextant.content(key))

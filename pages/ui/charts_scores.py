@@ -45,6 +45,11 @@ def waterfall(report: ModuleReport, *, signed: bool) -> go.Figure:
     return fig
 
 
+def known(lines: Mapping[str, np.ndarray]) -> bool:
+    """Is there anything to draw?"""
+    return any(np.isfinite(values).any() for values in lines.values())
+
+
 def history(close_time: np.ndarray, lines: Mapping[str, np.ndarray], *, colours: Sequence[str],
             bands: Sequence[tuple[float, float, str]] = (), levels: Sequence[tuple[float, str]] = (),
             span: tuple[float, float] | None = (0.0, 1.0), height: int = 260, percent: bool = False) -> go.Figure:
@@ -70,16 +75,17 @@ def heat_map(symbols: Sequence[str], columns: Sequence[tuple[str, str, Sequence[
     from plotly.subplots import make_subplots
 
     fig = make_subplots(rows=1, cols=len(columns), shared_yaxes=True, horizontal_spacing=0.012, column_titles=[c[0] for c in columns])
-    fig.update_layout(theme.figure(70 + 26 * len(symbols)).layout)
+    fig.update_layout(theme.figure(128 + 26 * len(symbols)).layout)
+    fig.update_annotations(textangle=-42, xanchor="left", xshift=-8, font_size=11)  # slanted: twelve names fit a telephone too
     for number, (title, letter, values) in enumerate(columns, start=1):
         column = np.array([[np.nan if v is None else v] for v in values])
         fig.add_heatmap(
             z=column, y=list(symbols), x=[""], zmin=0, zmax=1, showscale=False, xgap=2, ygap=2, row=1, col=number,
             colorscale=theme.diverging() if letter in SIGNED else theme.rising(theme.MODULE.get(letter, theme.WARNING)),
-            text=[["–" if v is None else f"{v:.2f}"] for v in values], texttemplate="%{text}",
-            textfont={"size": 12, "color": theme.tone().text}, hovertemplate="%{y} " + title + ": %{z:.3f}<extra></extra>")
+            text=[["–" if v is None else f"{v:.2f}".removeprefix("0")] for v in values], texttemplate="%{text}",
+            textfont={"size": 11, "color": theme.tone().text}, hovertemplate="%{y} " + title + ": %{z:.3f}<extra></extra>")
         fig.update_yaxes(autorange="reversed", showgrid=False, ticks="", row=1, col=number)
         fig.update_xaxes(showticklabels=False, ticks="", row=1, col=number)
     fig.update_annotations(font={"size": 12, "color": theme.tone().faint})
-    fig.update_layout(hovermode="closest", margin={"t": 34})
+    fig.update_layout(hovermode="closest", margin={"t": 92, "r": 62})
     return fig

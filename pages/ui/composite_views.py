@@ -31,16 +31,16 @@ def boards(sextant: Sextant, card: Scorecard) -> None:
 
 
 def board(title: str, rows: list[tuple[str, ModuleReport]], lab: object) -> None:
-    """One table of scores. Unknown is empty, with its reason in words."""
+    """One table of scores. Unknown is empty; its tab says why."""
     lines = [{title: name, "Score": widgets.shown_bar(r) if r.score is not None else None,
-              "Word": r.label.replace("_", " ").lower() if r.score is not None else r.reason.split(":")[0],
-              "Coverage": r.coverage, "Lab": verdict_words(lab, r)} for name, r in rows]
+              "Word": r.label.replace("_", " ").lower() if r.score is not None else "unknown",
+              "Known": round(r.coverage, 2), "Lab": verdict_words(lab, r)} for name, r in rows]
     st.dataframe(lines, hide_index=True, width="stretch", placeholder="", height=36 + 35 * len(lines), key=f"board-{title}", column_config={
         title: st.column_config.TextColumn(pinned=True, width=116),
         "Score": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.2f", width=98, color=theme.ACCENT,
                                                  help="On 0 to 1; sentiment and leaders, which are signed, have their zero in the middle."),
-        "Word": st.column_config.TextColumn(width=86, help="The band the score lies in; for an unknown score, why."),
-        "Coverage": st.column_config.NumberColumn(format="percent", width=58, help="How much of the score's weight is known and fresh."),
+        "Word": st.column_config.TextColumn(width=86, help="The band the score lies in. Why one is unknown stands in its tab."),
+        "Known": st.column_config.NumberColumn(format="percent", width=58, help="How much of the score's weight is known and fresh."),
         "Lab": st.column_config.TextColumn(width=88, help="What the score lab found of it on this interval: supported, weak, no evidence, "
                                                            "contradicted or insufficient.")})
 

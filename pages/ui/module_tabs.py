@@ -120,19 +120,21 @@ def _anomaly(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
 def _macro(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     line = sextant.timeline("F", key, DAILY_BARS * max(1, DAY_MS // key.interval.ms) if key.interval.ms < DAY_MS else HISTORY_BARS)
     daily = slice(None, None, max(1, DAY_MS // key.interval.ms))
-    when = line.close_time[daily]
-    fig = _history(sextant, key, when, {"macro score": line.score[daily]}, colours=(theme.MODULE["F"],), levels=((0.5, "neutral"),),
-                   height=220)
-    theme.draw(fig, key="tab-F", file_name=f"{key.symbol}-macro", alt=f"Macro score of {key.symbol}")
-    fig = _history(sextant, key, when, {"MVRV z": line.tracks["mvrv_z"].value[daily]}, colours=(theme.ACCENT,), span=None, height=180,
-                   levels=((2.5, "neutral"), (6.0, "dear")))
-    theme.draw(fig, key="tab-F-mvrv", file_name=f"{key.symbol}-mvrv-z", alt=f"MVRV z-score of {key.symbol}")
-    fig = _history(sextant, key, when, {"stablecoin supply, 7 d": line.tracks["stable_flow"].value[daily],
-                                       "exchange net flow, 7 d": line.tracks["cex_netflow"].value[daily]},
-                   colours=(theme.UP, theme.DOWN), span=None, height=180, percent=True)
-    theme.draw(fig, key="tab-F-flows", file_name=f"{key.symbol}-flows", alt=f"Stablecoin and exchange flows beside {key.symbol}")
-    whose = report.shown.get("on_chain_of") or "no coin"
-    st.caption(f"On-chain figures of {whose}; each day is known from the hour its vendor closed it.")
+    value = {name: line.tracks[name].value[daily] for name in ("mvrv_z", "stable_flow", "cex_netflow")}
+    pictures: tuple[tuple[str, str, Mapping[str, np.ndarray], dict[str, Any]], ...] = (
+        ("macro", "Macro score", {"macro score": line.score[daily]},
+         {"colours": (theme.MODULE["F"],), "levels": ((0.5, "neutral"),), "height": 220}),
+        ("mvrv-z", "MVRV z-score", {"MVRV z": value["mvrv_z"]},
+         {"colours": (theme.ACCENT,), "span": None, "height": 180, "levels": ((2.5, "neutral"), (6.0, "dear"))}),
+        ("flows", "Stablecoin and exchange flows", {"stablecoin supply, 7 d": value["stable_flow"],
+                                                    "exchange net flow, 7 d": value["cex_netflow"]},
+         {"colours": (theme.UP, theme.DOWN), "span": None, "height": 180, "percent": True}))
+    for name, title, lines, look in pictures:
+        if charts_scores.known(lines):
+            fig = _history(sextant, key, line.close_time[daily], lines, **look)
+            theme.draw(fig, key=f"tab-F-{name}", file_name=f"{key.symbol}-{name}", alt=f"{title} of {key.symbol}")
+    if report.shown.get("on_chain_of"):
+        st.caption(f"On-chain figures of {report.shown['on_chain_of']}; each day is known from the hour its vendor closed it.")
 
 
 def _history(sextant: Sextant, key: SeriesKey, close_time: np.ndarray, lines: Mapping[str, np.ndarray], **look: Any) -> go.Figure:

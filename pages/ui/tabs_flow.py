@@ -34,7 +34,6 @@ def flow(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     rows = _rows(sextant, key, "D", Kind.MINUTE_FLOW, MINUTES)
     content = (sextant.content(key),)
     if not len(rows):
-        st.info(rows.note or report.reason)
         return
     when = rows.event_time + 60_000
     delta = np.cumsum(np.nan_to_num(rows["buy_volume"] - rows["sell_volume"]))
@@ -68,7 +67,6 @@ def micro(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     rows = _rows(sextant, key, "H", Kind.SECOND_FLOW, SECONDS)
     content = (sextant.content(key),)
     if not len(rows):
-        st.info(rows.note or report.reason)
         return
     when = rows.event_time + 1_000
     total = np.nan_to_num(rows["buy_volume"]) + np.nan_to_num(rows["sell_volume"])

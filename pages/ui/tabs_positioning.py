@@ -13,7 +13,7 @@ from core.maps import LiquidationPicture
 from core.sextant import Sextant
 from data.errors import DataError
 from data.market import SeriesKey
-from pages.ui import charts_scores, theme, widgets
+from pages.ui import charts_scores, theme
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -28,6 +28,8 @@ def draw(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     content = (sextant.content(key), BARS)
 
     def picture(name: str, lines: dict[str, np.ndarray], colours: tuple[str, ...], **look: object) -> None:
+        if not charts_scores.known(lines):
+            return
         figure = theme.kept(lambda: charts_scores.history(line.close_time, lines, colours=colours, **look), "positioning", name, *content)  # type: ignore[arg-type]
         theme.draw(figure, key=f"tab-C-{name}", file_name=f"{key.symbol}-{name}", alt=f"{name} of {key.symbol}")
 
@@ -102,4 +104,5 @@ def explain(report: ModuleReport) -> None:
     if shown.get("crowding") is not None:
         facts.append(f"crowding {shown['crowding']:.2f} on the side of the "
                      f"{'longs' if (shown.get('crowding_side') or 0) > 0 else 'shorts'}")
-    st.caption(" · ".join(facts) if facts else widgets.plain(report.reason))
+    if facts:
+        st.caption(" · ".join(facts))

@@ -76,9 +76,9 @@ def shown_bar(report: ModuleReport) -> float:
 
 
 def answer(report: ModuleReport) -> str:
-    """A report's answer in one line."""
+    """A report's answer in one line; why it is unknown stands beside it."""
     if report.score is None:
-        return f"Unknown: {report.reason}."
+        return "Unknown."
     trust = "" if report.confidence is None else f", confidence {report.confidence:.0%}"
     unusual = "" if report.percentile is None else f"; higher than {report.percentile:.0%} of its last 500 values"
     label = f" ({report.label.replace('_', ' ').lower()})" if report.label else ""
@@ -99,7 +99,8 @@ def parts_frame(report: ModuleReport) -> pd.DataFrame:
 
     rows = [{"metric": p.title, "value": p.value, "unit": p.unit, "unit score": p.k, "weight": p.weight or None,
              "contribution": p.contribution, "state": p.status, "note": p.note} for p in report.parts]
-    return pd.DataFrame(rows).sort_values("contribution", key=lambda c: -c.abs().fillna(-1), kind="stable", ignore_index=True)
+    frame = pd.DataFrame(rows).astype(dict.fromkeys(("value", "unit score", "weight", "contribution"), float))
+    return frame.sort_values("contribution", key=lambda c: -c.abs().fillna(-1), kind="stable", ignore_index=True)
 
 
 def parts_table(report: ModuleReport) -> None:
