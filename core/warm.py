@@ -37,7 +37,8 @@ def load_kernels() -> None:
 if __name__ == "__main__":
     if hasattr(os, "nice"):
         os.nice(10)  # a page being drawn goes first
-    import core.backtest.engine  # noqa: F401 - both bring every kernel in
+    import analysis.modules  # noqa: F401 - brings every kernel in
+    import core.backtest.engine  # noqa: F401 - and the engine's
     from data.kernel import compile_all
 
     compile_all()
