@@ -1,0 +1,289 @@
+"""The Models page without a browser: what is asked, what is shown of a shelved model, and what is never shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from core.jobs import Jobs
+from core.works import works
+from data.errors import InputError
+from data.labels import LABELS
+from models.forecaster import FORECASTERS
+from pages.ui import charts_models, model_form, session
+
+ROOT = Path(__file__).resolve().parents[2]
+TABS = ("Result", "Calibration", "Importance", "One call", "Drift", "Predictions", "Shelf", "Tuning")
+SLOT = "spot-BTCUSDT-1h-dir3_dyn"
+OWNER = "an owner's password"
+SMALL = '{"n_estimators": 12}'
+
+
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory):
+    return tmp_path_factory.mktemp("models") / "home"
+
+
+@pytest.fixture
+def app(shared_home, monkeypatch):
+    """The app on the file's home; a job runs in this process the moment it is started, so that nothing has to be waited for."""
+    monkeypatch.setenv("SEXTANT_HOME", str(shared_home))
+    monkeypatch.setenv("SEXTANT_NETWORK", "off")
+    monkeypatch.setenv("SEXTANT_OWNER_PASSWORD", OWNER)
+    monkeypatch.chdir(ROOT)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    monkeypatch.setattr(Jobs, "_spawn", lambda jobs, number: jobs.run(number, works(session.workbench())))
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    test.session_state["owner"] = OWNER
+    yield test
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+def opened(app):
+    app.switch_page("pages/model_lab.py").run()
+    assert not app.exception
+    return app
+
+
+def press(app, key):
+    next(b for b in app.button if b.key == key).click()
+    return app.run()
+
+
+def tab(app, name):
+    app.session_state["ml-tab"] = name
+    app.run()
+    assert not app.exception
+    return app
+
+
+def said(app):
+    """Everything in words on the page."""
+    return " ".join(str(e.value) for kind in (app.markdown, app.caption, app.subheader, app.info, app.success, app.warning) for e in kind)
+
+
+def trained(app, *, mode="Quick"):
+    app.number_input(key="ml-bars").set_value(1500).run()
+    app.text_input(key="ml-parameters").set_value(SMALL).run()
+    press(app, "ml-train")
+    assert not app.error
+    return session.workbench().jobs.all()[0]
+
+
+def test_an_empty_shelf_says_what_to_do_in_every_tab(app):
+    opened(app)
+    for name in TABS:
+        tab(app, name)
+        assert not app.error and ("Train" in said(app) or "Tune" in said(app)), name
+    assert not session.workbench().jobs.all() and not session.workbench().models()
+
+
+def test_a_guest_reads_and_changes_nothing(app):
+    app.session_state["owner"] = "not the password"
+    opened(app)
+    for name in TABS:
+        tab(app, name)
+        assert not app.error and not [b.key for b in app.button if b.key in ("ml-train", "ml-tune", "ml-predict", "ml-promote")], name
+
+
+@pytest.mark.parametrize(("key", "value", "words"), [
+    ("ml-bars", 3, "bars: expected 800"), ("ml-bars", 900_000, "to 200,000"), ("ml-horizon", 0, "horizon: expected 1"),
+    ("ml-horizon", 19_000, "horizon: expected 1"), ("ml-seed", -1, "seed: expected"),
+    ("ml-parameters", "{oops", "parameters: expected JSON"),
+    ("ml-parameters", "[1]", "parameters: expected JSON"), ("ml-parameters", '{"a": {}}', "parameters: expected JSON")])
+def test_a_failed_form_says_why_and_loses_nothing(app, key, value, words):
+    opened(app)
+    app.selectbox(key="ml-label").set_value("triple_barrier").run()
+    box = app.text_input(key=key) if isinstance(value, str) else app.number_input(key=key)
+    box.set_value(value).run()
+    assert not app.error, "nothing is wrong until it is asked for"
+    press(app, "ml-train")
+    assert any(words in e.value for e in app.error)
+    again = app.text_input(key=key) if isinstance(value, str) else app.number_input(key=key)
+    assert again.value == value and app.selectbox(key="ml-label").value == "triple_barrier"
+    assert not session.workbench().jobs.all()
+
+
+def test_a_training_ends_in_the_verdict_that_was_stored_with_every_tab_readable(app):
+    opened(app)
+    job = trained(app)
+    assert (job.state, job.kind, job.result["id"]) == ("done", "train", f"{SLOT}/v1")
+    assert job.arguments["options"] == {"mode": "quick", "seed": 7, "parameters": {"n_estimators": 12}}
+    assert job.arguments["bars"] == 1500
+    sextant = session.workbench()
+    entry = sextant.models()[0]
+    app.run()
+    assert any("no edge" in s.value for s in app.subheader) and not entry.metrics["verdict"]["edge"]
+    reasons = " ".join(m.value for m in app.markdown)
+    assert all(r[1:] in reasons for r in entry.metrics["verdict"]["reasons"])
+    table = app.dataframe[0].value
+    assert len(table) == 4 and table["Log loss"].iloc[0] == entry.metrics["lgbm"]["log_loss"]
+    assert list(table["Model"])[2] == "class frequencies" and table["Brier"].iloc[2] == entry.metrics["prior"]["brier"]
+    assert f"of {len(job.result['folds'])} blocks" in said(app)
+    for name in TABS:
+        assert not tab(app, name).error, name
+
+
+def test_the_newest_call_is_the_served_one_calibrated(app):
+    opened(app)
+    tab(app, "One call")
+    sextant = session.workbench()
+    call = sextant.call(sextant.key("BTCUSDT", "1h"), "dir3_dyn").prediction
+    shown = {m.label: m.value for m in app.metric}
+    assert shown == {f"P({n})": f"{call.probability[c]:.1%}" for c, n in ((-1, "down"), (0, "flat"), (1, "up"))}
+    if call.abstained:
+        assert any("no call" in s.value for s in app.subheader) and all(r[1:] in said(app) for r in call.reasons)
+    press(app, "ml-flip")
+    assert not app.exception and not app.error and "What would change it" in said(app)
+    assert any("Turns at" in d.value.columns for d in app.dataframe) or "No single feature" in said(app)
+
+
+def test_predictions_are_frozen_once_and_wait_for_their_time(app):
+    opened(app)
+    assert "Nothing has been predicted yet" in said(tab(app, "Predictions"))
+    press(app, "ml-predict")
+    assert {m.label: m.value for m in app.metric}["Made"] == "1" and "none changed" in said(app) and "Nothing is graded yet" in said(app)
+    press(app, "ml-predict")
+    tiles = {m.label: m.value for m in app.metric}
+    assert (tiles["Made"], tiles["Graded"], tiles["Brier"]) == ("1", "0", "–") and len(session.workbench().log.rows()) == 1
+
+
+def test_promotion_asks_first_and_can_be_taken_back(app):
+    opened(app)
+    trained(app)
+    sextant = session.workbench()
+    assert sextant.shelf.champion(SLOT) == f"{SLOT}/v1" and len(sextant.models()) == 2
+    tab(app, "Shelf")
+    assert app.selectbox(key="ml-version").value == f"{SLOT}/v2"
+    press(app, "ml-promote")
+    assert sextant.shelf.champion(SLOT) == f"{SLOT}/v1", "nothing is changed before it is confirmed"
+    press(app, "ml-no")
+    assert sextant.shelf.champion(SLOT) == f"{SLOT}/v1"
+    press(app, "ml-promote")
+    press(app, "ml-yes")
+    assert sextant.shelf.champion(SLOT) == f"{SLOT}/v2" and not app.error
+    press(app, "ml-back")
+    press(app, "ml-yes")
+    assert sextant.shelf.champion(SLOT) == f"{SLOT}/v1" and not app.error
+    assert any(f"{SLOT}/v1" in d.value.columns and f"{SLOT}/v2" in d.value.columns for d in app.dataframe), "both are compared"
+
+
+def test_a_search_ends_in_parameters_that_go_into_the_form(app):
+    opened(app)
+    app.number_input(key="ml-bars").set_value(1500).run()
+    tab(app, "Tuning")
+    app.number_input(key="ml-trials").set_value(0).run()
+    press(app, "ml-tune")
+    assert any("tries: expected 1" in e.value for e in app.error)
+    app.number_input(key="ml-trials").set_value(1).run()
+    assert not app.error
+    press(app, "ml-tune")
+    job = session.workbench().jobs.all()[0]
+    assert (job.kind, job.state, job.arguments["trials"]) == ("tune", "done", 1)
+    app.run()
+    press(app, "ml-use")
+    assert not app.exception and '"num_leaves": 31' in app.text_input(key="ml-parameters").value
+
+
+def test_a_damaged_version_says_so_and_the_rest_goes_on(app, shared_home):
+    file = next((shared_home / "modelled").rglob("v2/metrics.json"))
+    kept = file.read_bytes()
+    file.write_bytes(kept[:-9])
+    opened(app)
+    app.selectbox(key="ml-version").set_value(f"{SLOT}/v2").run()
+    for name in TABS[:5]:
+        tab(app, name)
+        assert not app.exception and any("is not what was written" in e.value for e in app.error), name
+    for name in ("Predictions", "Shelf"):
+        tab(app, name)
+    assert any("is not what was written" in e.value for e in app.error)
+    app.selectbox(key="ml-version").set_value(f"{SLOT}/v1").run()
+    assert not tab(app, "Result").error
+    file.write_bytes(kept)
+
+
+def test_a_log_changed_from_outside_is_never_called_verified(app, shared_home):
+    import sqlite3
+
+    with sqlite3.connect(next((shared_home / "modelled").rglob("ledger.sqlite"))) as db:
+        db.execute("drop trigger predictions_stay")
+        db.execute("update predictions set call = 1 - call")
+    opened(app)
+    tab(app, "Predictions")
+    assert any("changed from outside" in e.value for e in app.error) and "none changed" not in said(app)
+
+
+def test_an_address_opens_its_version_again(app):
+    app.query_params["model"] = f"{SLOT}/v2"
+    opened(app)
+    assert app.selectbox(key="ml-version").value == f"{SLOT}/v2"
+    app.selectbox(key="ml-version").set_value(f"{SLOT}/v1").run()
+    assert app.selectbox(key="ml-version").value == f"{SLOT}/v1"
+    assert app.query_params["model"] in (f"{SLOT}/v1", [f"{SLOT}/v1"])
+
+
+@pytest.mark.parametrize(("state", "words"), [("interrupted", "was interrupted"), ("cancelled", "was stopped"),
+                                              ("failed", "failed: no rows")])
+def test_a_job_that_did_not_end_well_says_so_and_can_be_started_again_or_dismissed(app, monkeypatch, state, words):
+    opened(app)
+    jobs = session.workbench().jobs
+    arguments = {"symbols": ["BTCUSDT"], "interval": "1h", "market": "spot", "label": "dir3_dyn", "model": "lgbm", "bars": 1500,
+                 "options": {"mode": "quick", "seed": 8}}
+    job = jobs.submit("train", arguments)
+    jobs._finish(job.id, state, "no rows" if state == "failed" else "its process ended", None)
+    app.run()
+    assert words in said(app) + " ".join(e.value for e in app.error)
+    started = []
+    monkeypatch.setattr(Jobs, "_spawn", lambda jobs, number: started.append(number))
+    press(app, f"ml-again-{job.id}")
+    again = [j for j in jobs.all() if j.id in started]
+    assert [j.arguments for j in again] == ([] if state == "failed" else [arguments])
+    assert words not in said(app) + " ".join(e.value for e in app.error)
+    for j in again:
+        jobs._finish(j.id, "done", "", None)
+
+
+# -- what the form and the pictures decide ----------------------------------------------------------------------------
+
+
+def test_every_label_has_its_words_and_a_model_of_its_task():
+    for kind in LABELS:
+        assert kind.name in model_form.LABEL_WORDS and kind.name in model_form.LABEL_TITLE
+        names = model_form.models_for(kind.name)
+        assert names[0].startswith("lgbm") and set(names) == {f.name for f in FORECASTERS if kind.task in f.tasks}
+
+
+def test_tuning_refuses_a_model_without_these_parameters():
+    given = {"symbols": ["BTCUSDT"], "interval": "1h", "market": "spot", "label": "dir3_dyn", "model": "logistic", "bars": 4000,
+             "options": {"mode": "quick", "seed": 7}, "parameters": ""}
+    assert "parameters" not in model_form.checked(given)
+    with pytest.raises(InputError, match="LightGBM"):
+        model_form.checked(given, 5)
+    with pytest.raises(InputError, match="at least one"):
+        model_form.checked(given | {"symbols": []})
+
+
+def test_a_confusion_cell_is_the_share_of_its_own_call_and_an_empty_row_no_division(app):
+    opened(app)
+    fig = charts_models.confusion([[3, 1], [0, 0]], ["down", "up"])
+    np.testing.assert_allclose(np.array(fig.data[0].z), [[0.75, 0.25], [0.0, 0.0]])
+
+
+def test_the_best_try_so_far_leaves_cut_ones_out():
+    tried = [{"number": 0, "loss": 1.1, "state": "complete"}, {"number": 1, "loss": 0.2, "state": "pruned"},
+             {"number": 2, "loss": 1.0, "state": "complete"}, {"number": 3, "loss": None, "state": "fail"},
+             {"number": 4, "loss": 1.05, "state": "complete"}]
+    best = charts_models.tries(tried, 1.1).data[1]
+    assert list(best.x) == [1, 3, 5] and list(best.y) == [1.1, 1.0, 1.0]
+
+
+def test_a_tracked_prediction_is_marked_by_what_came():
+    rows = [{"bar_ms": 0, "predicted": 0.4, "side": s, "words": "w"} for s in (1, 0, -1, None, 1)]
+    fig = charts_models.track(rows, title="t", percent=True)
+    assert {t.name: len(t.x) for t in fig.data} == {"rose": 2, "flat": 1, "fell": 1, "not known yet": 1}
