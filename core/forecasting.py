@@ -213,10 +213,10 @@ class Forecasting(Trying):
             if said.prediction is None:
                 absent.append(f"{key.symbol}: {said.words[0]}")
                 continue
-            base = self.shelf.load(said.model).metrics.get("prior", {})
+            base = {int(k): float(v) for k, v in (self.shelf.load(said.model).metrics.get("base_rate") or {}).items()}
             new += self.log.record(key, said.model, label, [said.prediction], config=LabelConfig(horizon=said.prediction.horizon),
                                    code=code_version(CODE), data_version=self.reader.version(key), regime=self._regime(key),
-                                   base_rate=base.get("shares"))
+                                   base_rate=base)
         return {"recorded": new, "graded": self.settle(), "absent": absent}
 
     def _regime(self, key: SeriesKey) -> str:

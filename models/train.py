@@ -155,7 +155,9 @@ def train(candles: Mapping[str, Candles], label: str = DEFAULT_LABEL, model: str
     ratio = deflated(daily) if deflated and len(daily) else None
     verdict = _verdict(held, name, metrics, ratio)
     metrics["deflated_sharpe"] = ratio
-    summary = {n: metrics[n] for n in names} | {"verdict": verdict.document(), **after}
+    shares = {int(c): float(np.mean(data.y == c)) for c in data.classes}
+    summary = {n: metrics[n] for n in names} | {"verdict": verdict.document(), "importance": importance, "folds": list(run.folds),
+                                                "buy_and_hold": metrics.get("buy_and_hold"), "base_rate": shares, **after}
     trained = TrainedModel(**{f: getattr(trained, f) for f in trained.__dataclass_fields__} | {"metrics": plain(summary)})
     progress(total, total, verdict.words)
     return TrainResult(trained, tuple(run.folds), metrics, verdict, importance, tuple(notes), held, daily)
