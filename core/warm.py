@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 PATIENCE_S = 120
+_BEGUN = threading.Lock()  # taken once and kept
 
 
 def compile_in_a_child() -> None:
@@ -27,9 +29,11 @@ def compile_in_a_child() -> None:
 
 
 def load_kernels() -> None:
-    """What the app's background thread does after the first paint."""
+    """What the app's background thread does after the first paint; a second call in the same process does nothing."""
     from data.kernel import compile_all
 
+    if not _BEGUN.acquire(blocking=False):
+        return
     compile_in_a_child()
     compile_all()
 

@@ -10,6 +10,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).resolve().parent.parent / ".pytest_cache" / "kernels"))  # compiled once a suite
+
 os.environ["SEXTANT_NETWORK"] = "off"  # nothing in the suite asks the world outside; what needs a source names a loopback one
 
 import pytest
