@@ -29,7 +29,7 @@ PAGES = (
     PageRow("Market", "pages/overview.py", "Overview", ":material/dashboard:", ""),
     PageRow("Market", "pages/symbol.py", "Analysis", ":material/query_stats:", "analysis"),
     PageRow("Market", "pages/score_lab.py", "Score lab", ":material/biotech:", "score-lab"),
-    PageRow("Decide", "pages/signals.py", "Signals", ":material/notifications_active:", "signals"),
+    PageRow("Decide", "pages/signal_board.py", "Signals", ":material/notifications_active:", "signals"),
     PageRow("Decide", "pages/model_lab.py", "Models", ":material/model_training:", "models"),
     PageRow("Decide", "pages/backtests.py", "Backtest", ":material/history:", "backtest"),
     PageRow("Set up", "pages/market_data.py", "Data", ":material/database:", "data"),

@@ -131,7 +131,7 @@ def test_after_a_sweep_no_probability_of_a_first_try_is_left(app):
 
 
 def test_signals_show_the_watchlist_and_invent_no_probability(app):
-    opened(app, "pages/signals.py")
+    opened(app, "pages/signal_board.py")
     assert not app.error
     table = app.dataframe[0].value
     assert len(table) == 12 and set(table["Confidence"]) == {"rule-based"}
@@ -143,7 +143,7 @@ def test_signals_show_the_watchlist_and_invent_no_probability(app):
 
 
 def test_signals_filter_and_an_empty_filter_says_so(app):
-    opened(app, "pages/signals.py")
+    opened(app, "pages/signal_board.py")
     app.multiselect(key="signals-symbols").set_value(["ETHUSDT", "SOLUSDT"]).run()
     assert list(app.dataframe[0].value["Symbol"]) == ["ETHUSDT", "SOLUSDT"]
     held = set(app.dataframe[0].value["Signal"])
@@ -160,7 +160,7 @@ def test_an_address_opens_its_run_and_its_rule(app):
     app.query_params["run"] = "<b>nonsense</b>"
     assert app.run().selectbox(key="bt-run-shown").value in known and not app.error
     app.query_params["rule"] = "reversion"
-    opened(app, "pages/signals.py")
+    opened(app, "pages/signal_board.py")
     assert app.selectbox(key="signals-rule-reversion").value == "reversion"
 
 
