@@ -22,7 +22,7 @@ PAINTED = [(path, heading, width, dark) for path, heading in PAGES
            for width, dark in (FORMS if heading in ("Overview", "Analysis", "Data") else FORMS[::3])]
 
 
-@pytest.mark.parametrize(("path", "heading", "width", "dark"), PAINTED, ids=[f"{h}-{w}-{'dark' if d else 'light'}" for _, h, w, d in PAINTED])
+@pytest.mark.parametrize(("path", "heading", "width", "dark"), PAINTED, ids=[f"{h}-{w}-{d}" for _, h, w, d in PAINTED])
 def test_page_is_painted(simulated_server, visit, path, heading, dark, width):
     page = visit(simulated_server.url + path, heading=heading, dark=dark, width=width)
     assert page.locator('[data-testid="stException"]').count() == 0
