@@ -191,9 +191,10 @@ class Collecting:
         traded = dict.fromkeys(k.symbol for k in self.keys) if self._ticks else self._books  # order flow wants trades beside the book
         plan = Plan(series=self.keys, books=tuple((market, s) for s in self._books), spot_base=spot, futures_base=futures,
                     ticks=tuple((market, s) for s in traded))
-        world = "loopback" if self._settings.endpoint else "real"
-        flow = FlowShelf(self._settings.home / world / "flow") if self._books else None
-        recorder = TickRecorder(self._settings.home / "ticks") if self._ticks or self._books else None
+        flow = FlowShelf(self._outside.folder / "flow") if self._books else None
+        if flow is not None:
+            flow.prune(self._clock.now_ms())  # also of symbols that are not followed any more
+        recorder = TickRecorder(self._outside.folder / "ticks") if self._ticks or self._books else None
         sources = Sources(store=keep, candles=self._outside.closed_candles(), newest=newest, recorder=recorder, flow=flow,
                           flow_provenance=str(provenance),
                           snapshots={m: self._outside.snapshot_taker(m) for m in Market})

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from data.clock import Clock
 from data.errors import InputError, SextantError
+from data.storage.transactions import immediate
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT_EVERY_S = 0.25
@@ -220,15 +221,8 @@ class Jobs:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One immediate transaction: a deferred one fails with "locked" whenever two processes read, then write."""
-        with closing(self._connect()) as db:
-            db.execute("begin immediate")
-            try:
-                yield db
-            except BaseException:
-                db.execute("rollback")
-                raise
-            db.execute("commit")
+        with closing(self._connect()) as db, immediate(db):
+            yield db
 
     def _connect(self) -> sqlite3.Connection:
         self._folder.mkdir(parents=True, exist_ok=True)

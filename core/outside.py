@@ -42,7 +42,7 @@ class Outside:
 
     def __init__(self, settings: Settings, clock: Clock, store: CandleStore, folder: Path, *,
                  sleep: Callable[[float], None] = time.sleep) -> None:
-        self._settings, self._clock, self._store, self._folder, self._sleep = settings, clock, store, folder, sleep
+        self._settings, self._clock, self._store, self.folder, self._sleep = settings, clock, store, folder, sleep
         self._built: BinanceAggregator | None = None
         self._lock = threading.Lock()
 
@@ -110,7 +110,7 @@ class Outside:
         """What is stored beside candles."""
         from data.storage.observations import ObservationStore
 
-        return ObservationStore(self._folder)
+        return ObservationStore(self.folder)
 
     def observe(self, symbols: Sequence[str], *, cancelled: Callable[[], bool] | None = None,
                 progress: Callable[[Collected], None] | None = None) -> list[Collected]:

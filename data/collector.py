@@ -15,7 +15,6 @@ import numpy as np
 
 from data.clock import Clock, iso
 from data.errors import InputError, RateLimited, SourceError, UnknownSymbol
-from data.frames import Candles
 from data.market import MINUTE_MS, Market, SeriesKey
 from data.sources.aggregator import BinanceAggregator, Page, checked_range
 from data.sources.base import Source, Window
@@ -157,23 +156,6 @@ def catch_up(store: CandleStore, aggregator: BinanceAggregator, keys: Sequence[S
         series += report.series
         stopped = stopped or report.cancelled
     return BackfillReport(series, time.monotonic() - began, stopped)
-
-
-def store_closed(store: CandleStore, key: SeriesKey, candles: Candles, *, exchange_now_ms: int, provenance: str, source: str) -> Gap | None:
-    """Append candles that a stream called closed. Unfinished ones are left out; the hole that opened before them, if any, is returned.
-
-    The caller repairs the hole with `catch_up` before it counts the stream as live again.
-    """
-    done = candles.take(candles.close_time < exchange_now_ms)
-    if not len(done):
-        return None
-    last = store.last_close_ms(key)
-    store.append(key, done, provenance=provenance, source=source)
-    if last is None:
-        return None
-    expected = key.interval.floor(last) + key.interval.ms
-    first = int(done.open_time[0])
-    return Gap(expected, first - key.interval.ms, (first - expected) // key.interval.ms) if first > expected else None
 
 
 def missing_ranges(store: CandleStore, key: SeriesKey, start_ms: int, end_ms: int) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from data.clock import iso
 from data.errors import InputError
-from data.frames import PRICE_COLUMNS, Candles
+from data.frames import PRICE_COLUMNS
 from data.market import MINUTE_MS, SeriesKey
 from data.observations import Kind, Observations
 from data.storage.candles import Conflict
@@ -61,12 +61,6 @@ class Disagreement:
             return f"{where} agree in all {self.compared:,} rows they share"
         return (f"{where} differ in {self.differing:,} of {self.compared:,} rows, at most by {100 * self.largest:.3g} % ({self.column}, "
                 f"{iso(self.at_ms)})")
-
-
-def candles_disagree(key: SeriesKey, a: Candles, source_a: str, b: Candles, source_b: str) -> Disagreement:
-    """Prices and volume of the candles that both have."""
-    return _compare(str(key), source_a, source_b, a.open_time, {name: getattr(a, name) for name in _COMPARED},
-                    b.open_time, {name: getattr(b, name) for name in _COMPARED}, CANDLE_TOLERANCE, 0)
 
 
 def conflicts_disagree(key: SeriesKey, conflicts: Sequence[Conflict], stored_name: str = "stored") -> list[Disagreement]:

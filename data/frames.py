@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 TIME_COLUMNS = ("open_time", "close_time")
 PRICE_COLUMNS = ("open", "high", "low", "close")
 OPTIONAL_COLUMNS = ("quote_volume", "count", "taker_buy_volume", "taker_buy_quote_volume")
-FLOAT_COLUMNS = (*PRICE_COLUMNS, "volume", *OPTIONAL_COLUMNS)
 COLUMNS = ("open_time", *PRICE_COLUMNS, "volume", "close_time", *OPTIONAL_COLUMNS)  # the archive's order
 
 # 2010-01-01 and 2100-01-01: a candle outside was read in the wrong unit.

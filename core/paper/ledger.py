@@ -17,6 +17,7 @@ from typing import Any
 
 from data.errors import DamagedState
 from data.storage.durable import no_fault, replace_file
+from data.storage.transactions import immediate
 
 MIGRATIONS = ("""
 create table predictions (
@@ -53,6 +54,8 @@ class Ledger:
         added = 0
         with self.writing() as db:
             previous = _head(db, table)
+            if previous == FIRST and not self._head_file.exists():
+                self._keep_heads(dict.fromkeys(CHAINS, FIRST))  # from now on a missing file is a fault
             for row in rows:
                 if unless(db, row):
                     continue
@@ -63,32 +66,46 @@ class Ledger:
                 added += 1
             heads = {name: _head(db, name) for name in CHAINS}
         if added:
-            replace_file(self._path.with_suffix(".head"), json.dumps(heads).encode(), no_fault, "ledger head")
+            self._keep_heads(heads)
         return added
 
     def verify(self) -> list[str]:
         """What is wrong with the chains, in words; empty when nothing was touched."""
-        faults = []
+        if not self._path.exists():
+            return []
+        faults: list[str] = []
+        heads = self._kept_heads()
         with self.reading() as db:
             for table in CHAINS:
-                previous, seen = FIRST, {FIRST}
+                previous, seen, whole = FIRST, {FIRST}, True
                 for row in db.execute(f"select * from {table} order by id"):
                     content = {k: row[k] for k in row.keys() if k not in ("id", "hash")}
                     if row["previous"] != previous or seal(content) != row["hash"]:
                         faults.append(f"{table} row {row['id']}: content or order was changed after it was written")
+                        whole = False
                         break
                     previous = row["hash"]
                     seen.add(previous)
-                head = self._kept_heads().get(table, FIRST)
-                if head not in seen and not faults:
+                if whole and heads is not None and heads.get(table, FIRST) not in seen:
                     faults.append(f"{table}: rows that were written are missing at the end; restore the newest backup")
+                if heads is None and previous != FIRST:
+                    faults.append(f"{table}: {self._head_file.name} (the newest hash) is missing or unreadable: rows cut off at the "
+                                  "end would not be noticed; restore it with the newest backup")
         return faults
 
-    def _kept_heads(self) -> dict[str, str]:
+    @property
+    def _head_file(self) -> Path:
+        return self._path.with_suffix(".head")
+
+    def _keep_heads(self, heads: Mapping[str, str]) -> None:
+        replace_file(self._head_file, json.dumps(dict(heads)).encode(), no_fault, "ledger head")
+
+    def _kept_heads(self) -> dict[str, str] | None:
+        """The newest hash of each chain as kept beside the database; None when that file cannot be read."""
         try:
-            return dict(json.loads(self._path.with_suffix(".head").read_text()))
-        except (OSError, ValueError):
-            return {}
+            return dict(json.loads(self._head_file.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -97,14 +114,8 @@ class Ledger:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        with closing(self._connect()) as db:
-            db.execute("begin immediate")
-            try:
-                yield db
-            except BaseException:
-                db.execute("rollback")
-                raise
-            db.execute("commit")
+        with closing(self._connect()) as db, immediate(db):
+            yield db
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,16 +135,11 @@ class Ledger:
     def _migrate(self, db: sqlite3.Connection) -> None:
         if db.execute("pragma user_version").fetchone()[0] >= len(MIGRATIONS):
             return
-        db.execute("begin immediate")
-        try:
+        with immediate(db):
             for number in range(db.execute("pragma user_version").fetchone()[0], len(MIGRATIONS)):
                 for statement in _statements(MIGRATIONS[number]):
                     db.execute(statement)
                 db.execute(f"pragma user_version = {number + 1}")
-        except BaseException:
-            db.execute("rollback")
-            raise
-        db.execute("commit")
 
 
 def seal(row: Mapping[str, Any]) -> str:

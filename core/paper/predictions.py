@@ -102,6 +102,8 @@ class PredictionLog:
 
     def rows(self, *, symbol: str | None = None, settled: bool | None = None, newest: int | None = None) -> list[Logged]:
         """Predictions in the order in which they were made; with `newest` the last ones."""
+        if not self._ledger.path.exists():  # looking does not make a ledger
+            return []
         with self._ledger.reading() as db:
             found = db.execute("select p.*, s.content as graded from predictions p left join settlements s on s.prediction = p.id "
                                "where (? is null or p.symbol = ?) and (? is null or (s.id is not null) = ?) order by p.id desc limit ?",

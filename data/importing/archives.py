@@ -17,7 +17,6 @@ LARGEST_BYTES = 512 << 20  # unpacked; a year of 1m candles has 70 MB of text
 LARGEST_RATIO = 200  # candle text packs 3 to 12 times; a bomb packs a thousandfold
 LARGEST_COUNT = 2_000
 _SMALL = 1 << 20  # below this no ratio is dangerous
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)

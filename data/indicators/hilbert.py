@@ -11,7 +11,6 @@ from data.indicators.restart import on_segments, unchanged
 # Bars until two starting points agree to 1e-6 sd (methods.md 0, measured).
 TRENDLINE_WARMUP_BARS = 170
 PERIOD_WARMUP_BARS = 300  # methods.md says 250; of 120 starting points on random walks one in eight needed more, the last 300
-SINE_WARMUP_BARS = 230
 SHORTEST_BARS = 64  # TA-Lib's own look-back is 63
 
 

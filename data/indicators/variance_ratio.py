@@ -8,7 +8,6 @@ from data.frames import Candles
 from data.indicators.restart import warmed
 
 WINDOW_RETURNS = 200
-MINIMUM_RETURNS = 100
 _ROWS = 512  # windows laid side by side at a time
 
 

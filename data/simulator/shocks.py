@@ -12,7 +12,6 @@ from data.market import Interval, Provenance
 
 START_MS = 1_672_531_200_000  # 2023-01-01T00:00:00Z
 GARCH_CONSTANT, GARCH_SHOCK, GARCH_MEMORY, GARCH_NU = 0.02, 0.08, 0.90, 6.0  # variance in percent^2 per bar
-JUMPS = 20
 JUMP_SD = 8.0
 VOLUME_SURPRISE_SD = 6.0
 VOLUME_SD = 0.5  # of ln volume around its level, per bar

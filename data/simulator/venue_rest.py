@@ -93,9 +93,6 @@ class Query:
             raise invalid_symbol()
         return value
 
-    def optional_symbol(self) -> str | None:
-        return self.symbol() if "symbol" in self.sent else None
-
     def symbols(self) -> list[str] | None:
         """The `symbols` array; None when neither it nor `symbol` was sent, and both together are refused."""
         listed = self.text("symbols")

@@ -6,13 +6,12 @@ refuse, and no key can be given. A writing method of the library therefore ends 
 
 from __future__ import annotations
 
-import json
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from binance.client import Client
 
-from data.errors import BadPayload, OutsideFence
+from data.errors import OutsideFence
 from data.sources.budget import Channel
 from data.sources.transport import Transport
 
@@ -103,16 +102,3 @@ def fenced_client(transport: Transport, *channels: Channel) -> FencedClient:
     if "eapi" in by_name:
         urls["OPTIONS_URL"] = f"{by_name['eapi'].base}/eapi"
     return type("SextantClient", (FencedClient,), {**urls, "CHANNELS": tuple(channels)})(transport)
-
-
-def expect_list(payload: Any, what: str) -> list:
-    """The payload if it is a list; a list may come wrapped by nobody.
-
-    Raises
-    ------
-    BadPayload
-        For anything else.
-    """
-    if not isinstance(payload, list):
-        raise BadPayload(f"expected a list of {what}, got {json.dumps(payload)[:80]}")
-    return payload

@@ -115,9 +115,6 @@ class Line:
             self.ended.cancel()
             await asyncio.wait({self.ended}, timeout=1)
 
-    def silent_for_s(self) -> float:
-        return (self._clock.now_ms() - self.last_ms) / 1000
-
     # -----------------------------------------------------------------------------------------------------------------------
 
     async def _subscribe(self, sleep: Sleep) -> None:

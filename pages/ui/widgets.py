@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from core.badge import Badge
     from core.sextant import Sextant
 
-RANGES = {"A": "0 strong down, 0.5 neutral, 1 strong up", "B": "probability that the market trends, 0 to 1",
-          "C": "-1 bearish, 0 neutral, 1 bullish", "D": "0 sellers, 0.5 balanced, 1 buyers", "E": "-1 to 1, 0 without a leader",
-          "F": "0 bearish, 0.5 neutral, 1 bullish", "G": "0 calm, 1 high risk", "H": "0 down, 0.5 nothing, 1 up within seconds",
-          "I": "weights, 0 to 1, the rest is cash", "J": "0 usual, 1 extraordinary"}
 
 
 def zone() -> ZoneInfo:

@@ -110,6 +110,17 @@ def test_a_missing_row_is_found_in_the_middle_and_at_the_end(tmp_path, statement
     assert len(log_at(tmp_path, 303).verify()) == 1
 
 
+@pytest.mark.parametrize("spoil", [lambda head: head.unlink(), lambda head: head.write_text("[1]")], ids=["missing", "damaged"])
+def test_without_its_head_a_ledger_says_that_it_cannot_vouch_for_its_end(tmp_path, spoil):
+    write(log_at(tmp_path, 300), [said(300)])
+    spoil(tmp_path / "ledger.head")
+    assert len(found := log_at(tmp_path, 303).verify()) == 1 and "ledger.head" in found[0]
+
+
+def test_looking_makes_no_ledger(tmp_path):
+    assert log_at(tmp_path, 303).rows() == [] and log_at(tmp_path, 303).verify() == [] and not list(tmp_path.iterdir())
+
+
 def _writer(path, rows):
     for row in rows:
         write(log_at(path, row), [said(row)], source=f"m{row % 2}/v1")

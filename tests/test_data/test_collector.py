@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from data.clock import parse_time
-from data.collector import backfill, catch_up, missing_ranges, store_closed
+from data.collector import backfill, catch_up, missing_ranges
 from data.errors import BadTime, UnknownSymbol
 from data.frames import COLUMNS, Candles
 from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Interval, Market, SeriesKey
@@ -337,23 +337,13 @@ def test_cancelled_run_keeps_what_it_has(world, tmp_path):
     assert 5_000 < store.rows(BTC_M1) == report.added < 20 * 1440
 
 
-def test_catch_up_after_sleep_and_closed_candles_of_a_stream(tmp_path):
+def test_catch_up_after_sleep(tmp_path):
     clock = VirtualClock(NOW)
     with running_venue(clock) as venue:
         store, outside = CandleStore(tmp_path), aggregator(venue, clock)
         backfill(store, outside, [BTC_M1], NOW - DAY_MS, NOW, clock=clock)
-        venue.advance(5 * MINUTE_MS)
-        ahead = truth(venue, BTC_M1, NOW // MINUTE_MS * MINUTE_MS, NOW + HOUR_MS)
-        newest = ahead.tail(1)
-        unfinished = newest.take(slice(0, 1))
-        hole = store_closed(store, BTC_M1, newest, exchange_now_ms=clock.now_ms(), provenance="SIMULATED", source="stream")
-        assert hole is not None and hole.bars == len(ahead) - 1
-        assert store_closed(store, BTC_M1, unfinished, exchange_now_ms=int(unfinished.close_time[0]), provenance="SIMULATED",
-                            source="s") is None
-        report = backfill(store, outside, [BTC_M1], hole.start, hole.end + MINUTE_MS, clock=clock)
-        assert report.added == hole.bars and store.gaps(BTC_M1) == []
-        venue.advance(7 * MINUTE_MS)
-        assert catch_up(store, outside, [BTC_M1], clock=clock).added == 7
+        venue.advance(12 * MINUTE_MS)
+        assert catch_up(store, outside, [BTC_M1], clock=clock).added == 12
         assert_equal(store.read(BTC_M1).tail(13), truth(venue, BTC_M1, NOW - HOUR_MS, clock.now_ms()).tail(13))
         assert catch_up(store, outside, [BTC_M1], clock=clock).added == 0
 

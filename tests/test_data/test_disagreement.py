@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from data.disagreement import candles_disagree, conflicts_disagree, mark_and_index_disagree, venues_disagree
+from data.disagreement import conflicts_disagree, mark_and_index_disagree, venues_disagree
 from data.errors import InputError
 from data.frames import COLUMNS, Candles
 from data.market import HOUR_MS, Interval, SeriesKey
@@ -33,18 +33,6 @@ def rows(kind: Kind, times, **columns) -> Observations:
     times = np.asarray(times, np.int64)
     return Observations(kind, times, times, {name: np.asarray(columns.get(name, np.full(len(times), np.nan)), float)
                                              for name in COLUMNS_OF[kind]})
-
-
-def test_equal_candles_agree_and_a_planted_difference_is_found():
-    one, other = candles(50), candles(50, close=(30, 106.0), volume=(7, 50.0))
-    same = candles_disagree(KEY, one, "API", candles(60), "archive")
-    assert (same.compared, same.differing) == (50, 49), "another length is another slope: nothing is equal but the first row"
-    same = candles_disagree(KEY, one, "API", candles(50).take(slice(10, None)), "archive")
-    assert (same.compared, same.differing, same.largest, same.at_ms) == (40, 0, 0.0, 0) and "agree in all 40" in same.words
-    found = candles_disagree(KEY, one, "API", other, "archive")
-    assert (found.compared, found.differing, found.column) == (50, 2, "volume")
-    assert found.at_ms == one.open_time[7] and found.largest == pytest.approx(1 - 50.0 / one.volume[7])
-    assert found.words.startswith("BTCUSDT 1h spot: API and archive differ in 2 of 50 rows, at most by 50.7 % (volume, 2025-10-09T")
 
 
 def test_conflicts_kept_aside_are_named_by_their_source(tmp_path):
