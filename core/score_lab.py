@@ -20,6 +20,7 @@ from analysis.lab.cards import Verdict
 from analysis.lab.targets import ScoreSpec
 from analysis.module import blend
 from analysis.modules.trend_moment import METRICS as TREND_METRICS
+from core.stored import Damaged, read
 from data.clock import iso
 from data.errors import InputError, NoData
 from data.frames import Candles
@@ -281,12 +282,11 @@ def keep(home: Path, result: LabResult) -> None:
 
 
 def newest(home: Path, world: str, interval: str, market: str) -> LabResult | None:
-    """The newest stored run; a damaged file is passed over."""
+    """The newest stored run that can be read; a damaged one is named in the log."""
     for path in sorted(_folder(home, world).glob(f"{market}-{interval}-*.json"), reverse=True):
-        try:
-            return LabResult(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            continue
+        found = read(path, f"score lab {path.stem}")
+        if not isinstance(found, Damaged):
+            return LabResult(found)
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -74,9 +74,11 @@ def world(seed: int, n: int = 260) -> World:
             fine[symbol] = inner.take(keep)
         else:
             candles[symbol] = path(rng, n, interval=interval, sd=sd)
+    also = np.random.Generator(np.random.PCG64([seed, 1]))  # later options, drawn apart so that older draws stay as they were
     side = [1] if market is Market.SPOT else [1, -1]
     choices = np.array([0] * int(rng.choice([2, 6, 20])) + side * 2 + [2, -2, 3], np.int8)
     fraction = rng.random() < 0.5
+    prices = not fraction and bool(also.random() < 0.5)
     tight = float(rng.choice([0.3, 1.0]))  # stop and target near enough to lie in one bar
 
     def distance(close: np.ndarray, chance: float, size: float):
@@ -91,7 +93,12 @@ def world(seed: int, n: int = 260) -> World:
         close = candles[symbol].close
         action = rng.choice(choices, n).astype(np.int8)
         limit = np.where(rng.random(n) < 0.5, close * (1 + rng.normal(0, sd, n)), np.nan) if rng.random() < 0.4 else None
-        signals.append(Signals(symbol, action, stop=distance(close, 0.85, 3 * sd * tight), target=distance(close, 0.7, 4 * sd * tight),
+        stop, target = distance(close, 0.85, 3 * sd * tight), distance(close, 0.7, 4 * sd * tight)
+        if prices:  # levels around the close, on the side that an entry there needs
+            towards = np.where(action == -1, -1.0, 1.0)
+            stop = None if stop is None else np.maximum(close - towards * stop, 0.01)
+            target = None if target is None else np.maximum(close + towards * target, 0.01)
+        signals.append(Signals(symbol, action, stop=stop, target=target,
                                trail=distance(close, 0.4, 3 * sd), limit=limit,
                                strength=rng.normal(0, 1, n) if rng.random() < 0.5 else None,
                                veto=rng.random(n) < 0.05 if rng.random() < 0.3 else None))
@@ -102,12 +109,15 @@ def world(seed: int, n: int = 260) -> World:
         rearm_days=float(rng.choice([1.0, 3.0])), daily_loss=None if rng.random() < 0.5 else 0.03,
         cooldown_bars=int(rng.choice([0, 3, 12])),
         losing_streak=None if rng.random() < 0.5 else 3, break_sigmas=None if rng.random() < 0.7 else 4.0)
+    if also.random() < 0.4:
+        limits = replace(limits, break_sigmas=float(also.choice([1.5, 3.0])), break_bars=1, break_stop_atr=float(also.choice([0.3, 1.0])))
     slippage = Slippage(rng.choice(["fixed", "spread", "sqrt"], p=[0.6, 0.2, 0.2]))
     sizing = Sizing(rng.choice(["risk", "fraction", "units"]))
     config = Config(
         market=market, leverage=float(rng.choice([1.0, 3.0, 20.0])), costs=Costs(maker_bps=2.0, taker_bps=5.0, slippage=slippage),
         sizing=sizing, size={"risk": 0.01, "fraction": float(rng.choice([0.2, 1.0, 2.0])), "units": 7.3}[sizing],
-        distances="fraction" if fraction else "quote", max_bars=None if rng.random() < 0.6 else int(rng.integers(1, 12)), limits=limits,
+        distances="price" if prices else "fraction" if fraction else "quote", stop_multiple=1.0 if also.random() < 0.7 else 1.3,
+        max_bars=None if rng.random() < 0.6 else int(rng.integers(1, 12)), limits=limits,
         rounding=bool(rng.random() < 0.8), optimistic=bool(rng.random() < 0.15))
     contracts = {s: Contract(s, market, 0.01, float(rng.choice([0.001, 0.1, 1.0])), float(rng.choice([0.0, 5.0, 50.0]))) for s in symbols}
     more = {"contracts": contracts, "fine": fine}

@@ -49,6 +49,7 @@ OPTIONS = (
     Option("position_cap", "largest notional of a position as a share of equity", "number", 0.20),
     Option("participation", "largest share of a bar's volume that an order takes; 0: no cap", "number", 0.05),
     Option("kill_switch", "drawdown at which everything is closed; 0: none", "number", 0.10),
+    Option("break_stop_atr", "after a move of 4 standard deviations open stops are drawn to so many average true ranges; 0: left alone"),
     Option("portfolio_limits", "VaR, ES and correlation limits too (slower)", "switch", False),
     Option("no_limits", "switch every limit off, to compare with other backtesters", "switch", False),
     Option("allow_gaps", "trade around holes in the candles instead of refusing them", "switch", False),
@@ -102,7 +103,8 @@ def _limits(o: Mapping[str, Any]) -> RiskLimits:
     if o["no_limits"]:
         return RiskLimits.none()
     usual = {"max_positions": int(o["max_positions"]), "position_cap": float(o["position_cap"]),
-             "participation": float(o["participation"]) or None, "drawdown_stop": float(o["kill_switch"]) or None}
+             "participation": float(o["participation"]) or None, "drawdown_stop": float(o["kill_switch"]) or None,
+             "break_stop_atr": float(o["break_stop_atr"] or 0.0) or None}
     base = RiskLimits.all_on() if o["portfolio_limits"] else RiskLimits()
     return dataclasses.replace(base, **usual)  # type: ignore[arg-type]
 

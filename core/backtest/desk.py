@@ -58,6 +58,7 @@ class Desk:
         self.plan, self.config, self.limits = plan, plan.config, plan.config.limits
         self.account = Account(self.config.market, self.config.capital, self.config.leverage)
         self.spot = self.config.market is Market.SPOT
+        self.prices = self.config.distances == "price"
         self.pending: dict[int, Pending] = {}
         self.marks = dict.fromkeys(plan.symbols, 0.0)
         self.room = [0.0] * len(plan.symbols)
@@ -103,9 +104,14 @@ class Desk:
         taker = config.fees.taker_bps / 1e4
         price = reference if maker else fills.market_price(reference, buying, half, ticks)
         held = position.quantity if position is not None else 0.0
+        if self.prices and order.filled == 0.0 and self._beyond(order, price, ticks):
+            self._refuse(b, s, order.table, side, Refusal.BEYOND_LEVEL, int(self.plan.open_time[b]),
+                         f"{symbol} at {price:g} is already beyond the stop or the target")
+            del self.pending[s]
+            return
         allowed = self._allowed(symbol, order, price, held, fee)
         if math.isnan(order.total):
-            order.total = fills.floor_quantity(min(self._sized(order, price, fee, taker, half), allowed), steps)
+            order.total = fills.floor_quantity(min(self._sized(order, price, fee, taker, half, ticks), allowed), steps)
         left = fills.floor_quantity(min(order.total - order.filled, allowed), steps)
         if not left > 0.0 or left * price < contract.minimum_notional:
             if order.filled == 0.0:
@@ -132,15 +138,26 @@ class Desk:
         else:
             order.filled += quantity
 
-    def _sized(self, order: Pending, price: float, fee: float, taker: float, half: float) -> float:
+    def _sized(self, order: Pending, price: float, fee: float, taker: float, half: float, ticks: float) -> float:
         config = self.config
         if config.sizing is Sizing.RISK:
-            distance = order.trail if math.isnan(order.stop) else order.stop
-            distance = distance * price if config.distances == "fraction" else distance
-            return risk_quantity(order.equity, config.size, price, price - order.side * distance, taker, half) * order.scale
+            if self.prices and not math.isnan(order.stop):
+                level = fills.price_level(price, order.stop, config.stop_multiple, ticks, order.side)
+            else:
+                distance = order.trail if math.isnan(order.stop) else order.stop
+                level = price - order.side * (distance * price if config.distances == "fraction" else distance)
+            return risk_quantity(order.equity, config.size, price, level, taker, half) * order.scale
         if config.sizing is Sizing.FRACTION:
             return fraction_quantity(order.equity, config.size, price, fee) * order.scale
         return config.size * order.scale
+
+    def _beyond(self, order: Pending, price: float, ticks: float) -> bool:
+        """Has the market passed a stop or target given as a price before the entry could be filled?"""
+        side, stop, target = order.side, order.stop, order.target
+        if not math.isnan(stop) and side * (price - fills.price_level(price, stop, self.config.stop_multiple, ticks, side)) <= 0.0:
+            return True
+        return not math.isnan(target) and side * (
+            fills.price_level(price, target, self.config.target_multiple, ticks, side) - price) <= 0.0
 
     def _allowed(self, symbol: str, order: Pending, price: float, held: float, fee: float) -> float:
         others = 0.0
@@ -157,11 +174,13 @@ class Desk:
     def _set_levels(self, b: int, s: int, position: Position, order: Pending, price: float, ticks: float, inside: bool,
                     moment: int) -> None:
         """Stop, target and trailing stop from the first fill; a later part of the same order leaves them where they are."""
-        unit = price if self.config.distances == "fraction" else 1.0
+        unit = position.unit = price if self.config.distances == "fraction" else 1.0
         if not math.isnan(order.stop):
-            position.stop = fills.exit_level(price, -(order.stop * unit), ticks, position.side)
+            position.stop = (fills.price_level(price, order.stop, self.config.stop_multiple, ticks, position.side) if self.prices else
+                             fills.exit_level(price, -(order.stop * unit), ticks, position.side))
         if not math.isnan(order.target):
-            position.target = fills.exit_level(price, order.target * unit, ticks, position.side)
+            position.target = (fills.price_level(price, order.target, self.config.target_multiple, ticks, position.side) if self.prices
+                               else fills.exit_level(price, order.target * unit, ticks, position.side))
         position.extreme = price
         if not math.isnan(order.trail):
             position.trail = order.trail * unit
@@ -177,6 +196,12 @@ class Desk:
         level = fills.trailing_level(position.extreme, position.trail, ticks, position.side)
         if math.isnan(position.stop) or position.side * (level - position.stop) > 0.0:
             position.stop, position.trailed = level, True
+
+    def _tighten(self, position: Position, close: float, distance: float, ticks: float) -> None:
+        """After a volatility break the stop is drawn to the close; a stop that is nearer, or none, is left alone."""
+        level = fills.trailing_level(close, distance, ticks, position.side)
+        if position.side * (level - position.stop) > 0.0:  # never true of NaN
+            position.stop, position.trailed = level, False
 
     def _leave(self, b: int, s: int, position: Position, reference: float, reason: Reason, moment: int, *, ambiguous: bool = False) -> None:
         self._charge_funding(s, moment)
@@ -225,8 +250,8 @@ class Desk:
         elif pnl > 0.0:
             self.losses = 0
 
-    def _at(self, s: int, table: Signals, name: str, b: int) -> float:
-        values = self.columns[s, table.strategy][name]
+    def _at(self, s: int, strategy: str, name: str, b: int) -> float:
+        values = self.columns[s, strategy][name]
         return float(values[b if len(values) > 1 else 0])
 
     def _refuse(self, b: int, s: int, table: Signals, side: int, code: Refusal, moment: int, words: str) -> None:

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from core.backtest import kernel_parts as p
-from core.backtest.desk import Records
 from core.backtest.kernel import simulate
 from core.backtest.plan import Config, Plan, build, column
 from core.backtest.reference import Reference
-from core.backtest.result import Result, TradeTable
+from core.backtest.result import Curve, Result, TradeTable
 from core.risk.sizing import Sizing
 from data.errors import InputError
 from data.frames import Candles
 from data.market import DAY_MS, HOUR_MS, Interval, Market, Slippage
 
 DAYS_PER_YEAR = 365.0
+SIZINGS = {sizing: number for number, sizing in enumerate(Sizing)}
 
 
 def run(plan: Plan, *, engine: str = "auto") -> Result:
@@ -39,53 +39,56 @@ def run(plan: Plan, *, engine: str = "auto") -> Result:
         raise InputError("engine: the compiled engine runs one strategy a symbol without portfolio VaR, ES or correlation limits; "
                          "use auto or reference")
     if engine == "reference" or not plan.compiled:
-        records = Reference(plan).run()
-        return _result(plan, "reference", TradeTable.of(records.trades, plan.symbols), records)
+        r = Reference(plan).run()
+        return Result(plan, "reference", r.equity, TradeTable.of(r.trades, plan.symbols), r.traded, tuple(r.refused),
+                      Curve.of(plan.config.capital, r.equity, r.gross), lambda: (r.cash, r.gross))
     return _compiled(plan)
-
-
-def _result(plan: Plan, engine: str, trades: TradeTable, records: Records, refusals: np.ndarray | None = None) -> Result:
-    return Result(plan, engine, records.equity, records.cash, records.gross, trades, records.traded,
-                  tuple(records.refused) if refusals is None else refusals)
 
 
 # -- the compiled engine ----------------------------------------------------------------------------------------------
 
 
-def settings(config: Config, interval_ms: int, *, keep: bool) -> np.ndarray:
-    """The configuration as the kernel reads it; a limit that is off is negative, or a number that never binds."""
-    limits, out = config.limits, np.zeros(p.CONFIG_LENGTH)
+def settings(config: Config, interval_ms: int, *, keep: int) -> np.ndarray:
+    """The configuration as the kernel reads it; a limit that is off is negative, or a number that never binds. `keep` is the kernel's."""
+    limits, fees = config.limits, config.fees
 
     def off(value: float | None) -> float:
         return -1.0 if value is None else float(value)
 
-    out[[p.CAPITAL, p.LEVERAGE, p.SPOT]] = config.capital, config.leverage, config.market is Market.SPOT
-    out[[p.SIZING, p.SIZE, p.FRACTION]] = list(Sizing).index(config.sizing), config.size, config.distances == "fraction"
-    out[[p.STOP_X, p.TARGET_X, p.TRAIL_X]] = config.stop_multiple, config.target_multiple, config.trail_multiple
-    out[[p.MAX_BARS, p.MAX_POSITIONS]] = config.max_bars or 0, limits.max_positions
-    out[[p.POSITION_CAP, p.GROSS_CAP]] = limits.position_cap, limits.gross(config.market)
-    out[[p.PARTICIPATION, p.CARRY]] = off(limits.participation), limits.carry_bars
-    out[[p.DRAWDOWN, p.REARM_MS, p.DAILY_LOSS]] = off(limits.drawdown_stop), round(limits.rearm_days * DAY_MS), off(limits.daily_loss)
-    out[[p.COOLDOWN, p.STREAK, p.PAUSE_MS]] = limits.cooldown_bars, limits.losing_streak or 0, round(limits.streak_pause_h * HOUR_MS)
-    out[[p.MAKER, p.TAKER]] = config.fees.maker_bps / 1e4, config.fees.taker_bps / 1e4
-    out[[p.SQRT, p.OPTIMISTIC]] = config.fees.slippage is Slippage.SQRT, config.optimistic
-    out[[p.INTERVAL_MS, p.KEEP]] = interval_ms, keep
-    return out
+    named = {
+        p.CAPITAL: config.capital, p.LEVERAGE: config.leverage, p.SPOT: config.market is Market.SPOT, p.SIZING: SIZINGS[config.sizing],
+        p.SIZE: config.size, p.FRACTION: config.distances == "fraction", p.PRICES: config.distances == "price",
+        p.STOP_X: config.stop_multiple, p.TARGET_X: config.target_multiple, p.TRAIL_X: config.trail_multiple,
+        p.MAX_BARS: config.max_bars or 0, p.MAX_POSITIONS: limits.max_positions, p.POSITION_CAP: limits.position_cap,
+        p.GROSS_CAP: limits.gross(config.market), p.PARTICIPATION: off(limits.participation), p.CARRY: limits.carry_bars,
+        p.DRAWDOWN: off(limits.drawdown_stop), p.REARM_MS: round(limits.rearm_days * DAY_MS), p.DAILY_LOSS: off(limits.daily_loss),
+        p.COOLDOWN: limits.cooldown_bars, p.STREAK: limits.losing_streak or 0, p.PAUSE_MS: round(limits.streak_pause_h * HOUR_MS),
+        p.MAKER: fees.maker_bps / 1e4, p.TAKER: fees.taker_bps / 1e4, p.SQRT: fees.slippage is Slippage.SQRT,
+        p.OPTIMISTIC: config.optimistic, p.INTERVAL_MS: interval_ms, p.KEEP: keep}
+    return np.array([named[k] for k in range(p.CONFIG_LENGTH)], float)
 
 
 def tables(plan: Plan) -> list[np.ndarray]:
     """The signal columns of all symbols, stacked: action, then stop, target, trail, limit, strength, veto (width 1 where constant)."""
     def stacked(name: str) -> np.ndarray:
         rows = [column(getattr(t[0], name)) for t in plan.tables]
+        if len(rows) == 1:
+            return np.ascontiguousarray(rows[0])[None]
         width = max(len(r) for r in rows)
         return np.ascontiguousarray(np.stack([np.broadcast_to(r, (width,)) for r in rows]))
 
-    return [np.stack([t[0].action for t in plan.tables]), *(stacked(n) for n in ("stop", "target", "trail", "limit", "strength", "veto"))]
+    action = plan.tables[0][0].action[None] if len(plan.tables) == 1 else np.stack([t[0].action for t in plan.tables])
+    return [action, *(stacked(n) for n in ("stop", "target", "trail", "limit", "strength", "veto"))]
 
 
 def _market(plan: Plan) -> list[np.ndarray]:
     return [plan.open_time, plan.close_time, plan.open, plan.high, plan.low, plan.close, plan.quote_volume, plan.mark_high, plan.mark_low,
-            plan.half, plan.impact, plan.scale, plan.veto, plan.hole_after]
+            plan.half, plan.impact, plan.scale, plan.veto, plan.tighten, plan.hole_after]
+
+
+def _wanting(action: np.ndarray) -> np.ndarray:
+    """The bars at which some symbol asks for an entry."""
+    return np.flatnonzero((np.abs(action) == 1).any(axis=0) if len(action) > 1 else np.abs(action[0]) == 1)
 
 
 def _rest(plan: Plan) -> list[np.ndarray]:
@@ -100,17 +103,27 @@ def _state(plan: Plan) -> list[np.ndarray]:
 
 def _compiled(plan: Plan) -> Result:
     columns, state = tables(plan), _state(plan)
-    most = int(np.count_nonzero(np.abs(columns[0]) == 1))
+    wanting = _wanting(columns[0])
+    most = int(np.count_nonzero(np.abs(columns[0]) == 1)) if len(plan.symbols) > 1 else len(wanting)
     trade_f, trade_w = np.empty((most, p.T_FLOATS)), np.empty((most, p.T_WHOLES), np.int64)
-    refused = np.empty((most, 5), np.int64)
-    equity, cash, gross = (np.empty(plan.bars) for _ in range(3))
-    out = np.zeros(p.SUMMARY_LENGTH)
-    simulate(settings(plan.config, plan.interval.ms, keep=True), *_market(plan), *columns, *_rest(plan), *state, trade_f, trade_w, refused,
-               equity, cash, gross, out)
+    refused, none = np.empty((most, 5), np.int64), np.empty(0)
+    equity, out = np.empty(plan.bars), np.zeros(p.SUMMARY_LENGTH)
+    given = (*_market(plan), *columns, *_rest(plan), wanting, plan.last_of_day)
+    simulate(settings(plan.config, plan.interval.ms, keep=1), *given, *state, trade_f, trade_w, refused, equity, none, none, out)
     n = int(out[p.S_TRADES])
     strategies = tuple(t[0].strategy for t in plan.tables)
     table = TradeTable(plan.symbols, strategies, trade_f[:n], trade_w[:n], trade_w[:n, 0]).with_open(_still_open(plan, *state[1:]))
-    return _result(plan, "compiled", table, Records([], [], equity, cash, gross, float(out[p.S_TRADED])), refused[: int(out[p.S_REFUSED])])
+
+    def curves() -> tuple[np.ndarray, np.ndarray]:
+        """Seldom asked for, and the same run gives them: so no run pays for them that is not asked."""
+        cash, gross = np.empty(plan.bars), np.empty(plan.bars)
+        simulate(settings(plan.config, plan.interval.ms, keep=2), *given, *_state(plan), trade_f.copy(), trade_w.copy(), refused.copy(),
+                 np.empty(plan.bars), cash, gross, np.zeros(p.SUMMARY_LENGTH))
+        return cash, gross
+
+    depth, longest, recovery, ulcer, mean = out[[p.S_DEPTH, p.S_LONGEST, p.S_RECOVERY, p.S_ULCER, p.S_MEAN_EQUITY]].tolist()
+    curve = Curve(depth, longest, recovery, ulcer, mean, int(out[p.S_IN_MARKET]))
+    return Result(plan, "compiled", equity, table, float(out[p.S_TRADED]), refused[: int(out[p.S_REFUSED])], curve, curves)
 
 
 @simulate.warm_with
@@ -121,7 +134,8 @@ def _example() -> tuple[np.ndarray, ...]:
                                    | dict.fromkeys(("open", "high", "low", "close"), three))
     plan = build(Config(), {"BTCUSDT": candles}, [])
     none = np.empty((0, p.T_FLOATS)), np.empty((0, p.T_WHOLES), np.int64), np.empty((0, 5), np.int64)
-    return (settings(plan.config, plan.interval.ms, keep=False), *_market(plan), *tables(plan), *_rest(plan), *_state(plan), *none,
+    return (settings(plan.config, plan.interval.ms, keep=0), *_market(plan), *tables(plan), *_rest(plan),
+            _wanting(np.zeros((1, 3), np.int8)), plan.last_of_day, *_state(plan), *none,
             np.empty(0), np.empty(0), np.empty(0), np.zeros(p.SUMMARY_LENGTH))
 
 
@@ -153,6 +167,7 @@ class Variant:
     action: Callable[[], np.ndarray] | None = None
 
 
+IN_PLAN = ("break_sigmas", "break_bars", "break_stop_atr", "volatility_target")
 SWEEP_METRICS = ("total_return", "sharpe", "sortino", "max_drawdown", "win_rate", "profit_factor", "trades", "exposure", "fees", "funding",
                  "refused")
 
@@ -170,6 +185,7 @@ def sweep(plan: Plan, variants: Sequence[Variant], *, threads: int | None = None
     if fixed:
         raise InputError(f"sweep: {sorted(fixed)[0]} is part of the plan and cannot differ between sets; build a plan for each")
     market, columns, rest = _market(plan), tables(plan), _rest(plan)
+    wanting = _wanting(columns[0])
     found = np.full((len(variants), p.SUMMARY_LENGTH), np.nan)
     none_f, none_w, none_r, none = np.empty((0, p.T_FLOATS)), np.empty((0, p.T_WHOLES), np.int64), np.empty((0, 5), np.int64), np.empty(0)
     simulate.compile()
@@ -178,21 +194,36 @@ def sweep(plan: Plan, variants: Sequence[Variant], *, threads: int | None = None
         state = _state(plan)
         for row in rows:
             variant = variants[row]
-            config = replace(plan.config, **variant.changes)
-            if config.fees.slippage is not plan.config.fees.slippage or config.fees.slippage_bps != plan.config.fees.slippage_bps:
-                raise InputError("sweep: slippage is laid out in the plan and cannot differ between sets; build a plan for each")
-            action = columns[0] if variant.action is None else np.atleast_2d(np.ascontiguousarray(variant.action(), np.int8))
-            if action.shape != columns[0].shape:
-                raise InputError(f"sweep: action of {variant.name} has shape {action.shape}, the plan {columns[0].shape}")
-            if config.market is Market.SPOT and (action == -1).any():
-                raise InputError(f"sweep: {variant.name} enters short on spot, where nothing can be sold short; use market perp")
-            simulate(settings(config, plan.interval.ms, keep=False), *market, action, *columns[1:], *rest, *state, none_f, none_w, none_r,
-                       none, none, none, found[row])
+            config = replace(plan.config, **variant.changes) if variant.changes else plan.config
+            _same_plan(plan.config, config)
+            action = columns[0] if variant.action is None else _action(plan, variant)
+            asked = wanting if variant.action is None else _wanting(action)
+            simulate(settings(config, plan.interval.ms, keep=0), *market, action, *columns[1:], *rest, asked, plan.last_of_day, *state,
+                     none_f, none_w, none_r, none, none, none, found[row])
 
     workers = max(1, min(threads or os.cpu_count() or 1, len(variants)))
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, [range(i, len(variants), workers) for i in range(workers)]))
     return _summaries(plan, found)
+
+
+def _same_plan(planned: Config, config: Config) -> None:
+    """Refuse a set that would need another plan."""
+    if config.limits is not planned.limits and any(getattr(config.limits, n) != getattr(planned.limits, n) for n in IN_PLAN):
+        raise InputError(f"sweep: limits {', '.join(IN_PLAN)} are part of the plan and cannot differ between sets; build one each")
+    if config.fees.slippage is not planned.fees.slippage or config.fees.slippage_bps != planned.fees.slippage_bps:
+        raise InputError("sweep: slippage is laid out in the plan and cannot differ between sets; build a plan for each")
+
+
+def _action(plan: Plan, variant: Variant) -> np.ndarray:
+    """A set's own actions, checked."""
+    assert variant.action is not None
+    action = np.atleast_2d(np.ascontiguousarray(variant.action(), np.int8))
+    if action.shape != plan.open.shape:
+        raise InputError(f"sweep: action of {variant.name} has shape {action.shape}, the plan {plan.open.shape}")
+    if plan.config.market is Market.SPOT and (action == -1).any():
+        raise InputError(f"sweep: {variant.name} enters short on spot, where nothing can be sold short; use market perp")
+    return action
 
 
 def _summaries(plan: Plan, found: np.ndarray) -> dict[str, np.ndarray]:
@@ -204,7 +235,7 @@ def _summaries(plan: Plan, found: np.ndarray) -> dict[str, np.ndarray]:
         return {
             "total_return": found[:, p.S_EQUITY] / capital - 1.0, "sharpe": sharpe,
             "sortino": np.where(downside > 0, mean / downside * math.sqrt(DAYS_PER_YEAR), np.nan),
-            "max_drawdown": found[:, p.S_PEAK_RATIO] - 1.0, "win_rate": found[:, p.S_WINS] / found[:, p.S_TRADES],
+            "max_drawdown": found[:, p.S_DEPTH], "win_rate": found[:, p.S_WINS] / found[:, p.S_TRADES],
             "profit_factor": np.where(found[:, p.S_LOSSES] > 0, found[:, p.S_GAINS] / found[:, p.S_LOSSES], np.nan),
             "trades": found[:, p.S_TRADES], "exposure": found[:, p.S_IN_MARKET] / plan.bars, "fees": found[:, p.S_FEES],
             "funding": found[:, p.S_FUNDING], "refused": found[:, p.S_REFUSED],

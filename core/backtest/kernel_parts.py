@@ -14,6 +14,7 @@ from core.trading.fills import (
     floor_quantity,
     liquidation_price,
     market_price,
+    price_level,
     regrid,
     stop_reference,
     stop_touched,
@@ -26,25 +27,25 @@ from core.trading.rule import rule
 # configuration vector
 (CAPITAL, LEVERAGE, SPOT, SIZING, SIZE, FRACTION, STOP_X, TARGET_X, TRAIL_X, MAX_BARS, MAX_POSITIONS, POSITION_CAP, GROSS_CAP,
  PARTICIPATION, CARRY, DRAWDOWN, REARM_MS, DAILY_LOSS, COOLDOWN, STREAK, PAUSE_MS, MAKER, TAKER, SQRT, OPTIMISTIC, INTERVAL_MS,
- KEEP) = range(27)
-CONFIG_LENGTH = 27
+ KEEP, PRICES) = range(28)
+CONFIG_LENGTH = 28
 # state of a symbol: floats (position, then pending order)
-(QTY, ENTRY, ENTERED, ENTRY_SUM, EXITED, EXIT, EXIT_SUM, FEES, SLIPPED, FUNDED, STOP, TARGET, TRAIL, EXTREME, RISK, MARK, ROOM, P_EQUITY,
- P_STOP, P_TARGET, P_TRAIL, P_LIMIT, P_SCALE, P_TOTAL, P_FILLED) = range(25)
-FLOATS = 25
+(QTY, ENTRY, ENTERED, ENTRY_SUM, EXITED, EXIT, EXIT_SUM, FEES, SLIPPED, FUNDED, STOP, TARGET, TRAIL, EXTREME, RISK, UNIT, LIQUIDATED, MARK,
+ ROOM, P_EQUITY, P_STOP, P_TARGET, P_TRAIL, P_LIMIT, P_SCALE, P_TOTAL, P_FILLED) = range(27)
+FLOATS = 27
 # and whole numbers
 (SIDE, OPENED, ENTRY_BAR, TRAILED, INSIDE, FILLS, STAMP, LEAVING, STOPPED, P_SIDE, P_ATTEMPTS, P_TRIED, RANKED) = range(13)
 WHOLES = 13
 # columns of the trades
 T_FLOATS, T_WHOLES = 9, 9
 # the summary
-(S_TRADES, S_REFUSED, S_TRADED, S_EQUITY, S_PEAK_RATIO, S_DAYS, S_MEAN, S_SQUARES, S_DOWN, S_WINS, S_GAINS, S_LOSSES, S_IN_MARKET, S_FEES,
- S_FUNDING, S_CASH, S_SLIPPAGE) = range(17)
-SUMMARY_LENGTH = 17
+(S_TRADES, S_REFUSED, S_TRADED, S_EQUITY, S_DEPTH, S_DAYS, S_MEAN, S_SQUARES, S_DOWN, S_WINS, S_GAINS, S_LOSSES, S_IN_MARKET, S_FEES,
+ S_FUNDING, S_LONGEST, S_RECOVERY, S_ULCER, S_MEAN_EQUITY) = range(19)
+SUMMARY_LENGTH = 19
 DAY = 86_400_000
 # figures of the account that fills change
-(A_CASH, A_LIVE, A_TRADES, A_REFUSED, A_TRADED, A_WINS, A_GAINS, A_LOST, A_FEES, A_FUNDING, A_SLIPPAGE, A_STREAK, A_PAUSED) = range(13)
-ACCOUNT_LENGTH = 13
+(A_CASH, A_LIVE, A_TRADES, A_REFUSED, A_TRADED, A_WINS, A_GAINS, A_LOST, A_FEES, A_FUNDING, A_STREAK, A_PAUSED) = range(12)
+ACCOUNT_LENGTH = 12
 
 
 @rule
@@ -72,12 +73,12 @@ def refuse(A, refused, keep, b, moment, s, side, code):
 
 
 @rule
-def find_exit(s, cfg, F, W, po, ph, pl, mark_low, mark_high, maintenance, entered_here):
+def find_exit(s, cfg, F, W, po, ph, pl, mark_low, mark_high, entered_here):
     """(reason or -1, reference price, ambiguous): liquidation if nearer, stop, target; the stop where both lie in the bar."""
     side, stop, target = W[s, SIDE], F[s, STOP], F[s, TARGET]
     has_stop = stop == stop
     if cfg[SPOT] == 0.0:
-        level = liquidation_price(F[s, ENTRY], cfg[LEVERAGE], maintenance, side)
+        level = F[s, LIQUIDATED]
         touch = (pl if mark_low != mark_low else mark_low) if side > 0 else (ph if mark_high != mark_high else mark_high)
         nearer = (not has_stop) or side * (level - stop) >= 0.0 or side * (po - level) <= 0.0
         if side * (touch - level) <= 0.0 and nearer:
@@ -146,7 +147,6 @@ def leave(s, b, reason, ref, at, ambiguous, cfg, A, F, W, ticks, steps, half, im
     A[A_TRADES] = row + 1
     A[A_FEES] += F[s, FEES]
     A[A_FUNDING] += F[s, FUNDED]
-    A[A_SLIPPAGE] += F[s, SLIPPED]
     if pnl > 0.0:
         A[A_WINS] += 1
         A[A_GAINS] += pnl
@@ -195,14 +195,22 @@ def enter(s, b, ref, at, maker, inside, opened, cfg, A, F, W, grid, half, impact
     sqrt_model, fraction = cfg[SQRT] > 0.0, cfg[FRACTION] > 0.0
     fee = cfg[MAKER] if maker else cfg[TAKER]
     price = ref if maker else market_price(ref, side > 0, half, ticks)
+    stop, target, prices = F[s, P_STOP], F[s, P_TARGET], cfg[PRICES] > 0.0
+    if prices:
+        stop, target = price_level(price, stop, cfg[STOP_X], ticks, side), price_level(price, target, cfg[TARGET_X], ticks, side)
+        if F[s, P_FILLED] == 0.0 and (side * (price - stop) <= 0.0 or side * (target - price) <= 0.0):  # never true of NaN
+            refuse(A, refused, cfg[KEEP] > 0.0, b, opened, s, side, 19)
+            W[s, P_SIDE] = 0
+            A[A_LIVE] -= 1
+            return
     allowed = allowed_quantity(s, price, fee, cfg, A, F, W)
     total = F[s, P_TOTAL]
     if total != total:
         if cfg[SIZING] == 0.0:
-            distance = F[s, P_STOP] if F[s, P_STOP] == F[s, P_STOP] else F[s, P_TRAIL]
+            distance = stop if stop == stop else F[s, P_TRAIL]
             if fraction:
                 distance = distance * price
-            level = price - side * distance
+            level = stop if prices and stop == stop else price - side * distance
             total = cfg[SIZE] * F[s, P_EQUITY] / (abs(price - level) + (cfg[TAKER] + half) * (price + level))
         elif cfg[SIZING] == 1.0:
             total = cfg[SIZE] * F[s, P_EQUITY] / (price * (1.0 + fee))
@@ -242,6 +250,8 @@ def enter(s, b, ref, at, maker, inside, opened, cfg, A, F, W, grid, half, impact
         F[s, ENTRY] = (F[s, ENTRY] * F[s, QTY] + price * qty) / (F[s, QTY] + qty)
     else:
         F[s, ENTRY] = price
+    if cfg[SPOT] == 0.0:
+        F[s, LIQUIDATED] = liquidation_price(F[s, ENTRY], cfg[LEVERAGE], grid[s, 3], side)
     F[s, QTY] = regrid(F[s, QTY] + qty, steps)
     F[s, ENTERED] += qty
     F[s, ENTRY_SUM] += qty * price
@@ -252,15 +262,17 @@ def enter(s, b, ref, at, maker, inside, opened, cfg, A, F, W, grid, half, impact
     A[A_TRADED] += qty * price
     if W[s, FILLS] == 1:
         unit = price if fraction else 1.0
-        stop, target = F[s, P_STOP] * unit, F[s, P_TARGET] * unit
-        if stop == stop:
-            stop = exit_level(price, -stop, ticks, side)
-        if target == target:
-            target = exit_level(price, target, ticks, side)
+        if prices:
+            stop, target = (price_level(price, F[s, P_STOP], cfg[STOP_X], ticks, side),
+                            price_level(price, F[s, P_TARGET], cfg[TARGET_X], ticks, side))
+        else:
+            stop = exit_level(price, -(stop * unit), ticks, side) if stop == stop else stop
+            target = exit_level(price, target * unit, ticks, side) if target == target else target
         F[s, STOP] = stop
         F[s, TARGET] = target
         F[s, TRAIL] = F[s, P_TRAIL] * unit
         F[s, EXTREME] = price
+        F[s, UNIT] = unit
         ratchet(s, ticks, F, W)
         F[s, RISK] = abs(price - F[s, STOP])
         W[s, INSIDE] = b if inside else -1
@@ -273,6 +285,55 @@ def enter(s, b, ref, at, maker, inside, opened, cfg, A, F, W, grid, half, impact
         A[A_LIVE] -= 1
     else:
         F[s, P_FILLED] += qty
+
+
+@rule
+def move_stop(s, best, trail, close, distance, ticks, F, W):
+    """At a close: the trailing distance known there, the stop after the best price, and to `distance` from the close after a break."""
+    side, moved = W[s, SIDE], False
+    if trail == trail:
+        F[s, TRAIL] = trail * F[s, UNIT]
+        moved = True
+    if side * (best - F[s, EXTREME]) > 0.0:
+        F[s, EXTREME] = best
+        moved = True
+    if moved:
+        ratchet(s, ticks, F, W)
+    if distance == distance:
+        level = trailing_level(close, distance, ticks, side)
+        if side * (level - F[s, STOP]) > 0.0:
+            F[s, STOP] = level
+            W[s, TRAILED] = 0
+
+
+@rule
+def refusal(s, b, side, moment, equity, killed, day_start, stop, trail, veto, own_veto, half, scale, cfg, A, W):
+    """The first limit that forbids an entry, in the order of core/risk/limits.py, or 0."""
+    if equity <= 0.0:
+        return 14
+    if killed:
+        return 1
+    if cfg[DAILY_LOSS] >= 0.0 and equity <= day_start * (1.0 - cfg[DAILY_LOSS]):
+        return 2
+    if cfg[STREAK] > 0.0 and moment < A[A_PAUSED]:
+        return 3
+    if b - W[s, STOPPED] < cfg[COOLDOWN]:
+        return 4
+    if veto != 0:
+        return veto
+    if own_veto > 0.0:
+        return 7
+    if cfg[SIZING] == 0.0 and not (stop > 0.0 or (stop != stop and trail > 0.0)):
+        return 8
+    if half != half:
+        return 9
+    if scale != scale:
+        return 10
+    others = 0
+    for k in range(len(W)):
+        if k != s and (W[k, SIDE] != 0 or W[k, P_SIDE] != 0):
+            others += 1
+    return 11 if others >= cfg[MAX_POSITIONS] else 0
 
 
 @rule

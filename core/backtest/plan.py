@@ -22,9 +22,10 @@ from core.trading.costs import quote_volume, schedule
 from data.clock import iso
 from data.errors import CandleGapError, InputError
 from data.frames import Candles
+from data.indicators.ranges import atr
 from data.market import DAY_MS, Costs, Interval, Market
 
-RULES = "7.1/1"  # version of the trading rules; part of every run id
+RULES = "7.1/2"  # version of the trading rules; part of every run id
 SIGMA_BARS, SIGMA_MINIMUM = 500, 100  # of the standard deviation a volatility break is measured in
 
 
@@ -36,8 +37,10 @@ class Config:
     ----------
     size : float
         Of `sizing`: a risk (0.01 = 1 % of equity), a fraction of equity, or units.
-    distances : "quote" or "fraction"
-        What stop, target and trail of the signals are; the three multiples scale them (what a sweep turns).
+    distances : "quote", "fraction" or "price"
+        What stop, target and trail of the signals are: distances from the fill in quote currency, shares of its price, or stop and
+        target as prices (trail a distance in quote currency). The three multiples scale distances (what a sweep turns); those of
+        prices from the fill.
     max_bars : int or None
         Time stop: out at the open after so many bars.
     optimistic : bool
@@ -76,8 +79,8 @@ class Config:
         if not 0.0 < self.size <= most:
             raise InputError(f"size: expected above 0 and at most {most:g} for sizing {self.sizing}, got {self.size!r}; "
                              "0.01 means 1 % of equity")
-        if self.distances not in ("quote", "fraction"):
-            raise InputError(f"distances: expected quote or fraction, got {self.distances!r}")
+        if self.distances not in ("quote", "fraction", "price"):
+            raise InputError(f"distances: expected quote or fraction or price, got {self.distances!r}")
         for name in ("stop_multiple", "target_multiple", "trail_multiple"):
             if not 0.0 < getattr(self, name) < 1e6:
                 raise InputError(f"{name}: expected above zero, got {getattr(self, name)!r}")
@@ -123,6 +126,7 @@ class Plan:
     impact: np.ndarray
     scale: np.ndarray
     veto: np.ndarray
+    tighten: np.ndarray
     hole_after: np.ndarray
     tables: tuple[tuple[Signals, ...], ...]
     contracts: tuple[Contract, ...]
@@ -168,7 +172,7 @@ class Plan:
         digest = hashlib.sha256(json.dumps(self.config.document(), sort_keys=True).encode())
         digest.update(json.dumps([self.symbols, self.interval, [dataclasses.asdict(c) for c in self.contracts]]).encode())
         for name in ("open_time", "close_time", "open", "high", "low", "close", "quote_volume", "mark_high", "mark_low", "half", "impact",
-                     "scale", "veto", "hole_after", "fine_from", "fine_to", "fine", "stamp_time", "stamp_rate", "stamp_mark"):
+                     "scale", "veto", "tighten", "hole_after", "fine_from", "fine_to", "fine", "stamp_time", "stamp_rate", "stamp_mark"):
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         if self.returns is not None:
             digest.update(self.returns.day.tobytes() + self.returns.returns.tobytes())
@@ -214,7 +218,7 @@ def build(config: Config, candles: Mapping[str, Candles], signals: Sequence[Sign
         if len({t.strategy for t in group}) < len(group):
             raise InputError(f"signals: two tables of strategy {group[0].strategy!r} for {symbol}; give each strategy its own name")
         for table in group:
-            check(table, candles[symbol], config.market)
+            check(table, candles[symbol], config.market, prices=config.distances == "price")
     if config.market is Market.SPOT and (funding or marks):
         raise InputError("funding and mark prices belong to perpetuals; use market perp or leave them out")
     stacked = {name: np.stack([getattr(candles[s], name) for s in symbols]) for name in ("open", "high", "low", "close")}
@@ -235,6 +239,8 @@ def build(config: Config, candles: Mapping[str, Candles], signals: Sequence[Sign
         half=np.stack([s.half for s in schedules]), impact=np.stack([s.impact for s in schedules]),
         scale=np.ones((len(symbols), 1)) if target is None else np.stack([volatility_scale(candles[s], target) for s in symbols]),
         veto=np.stack([breaks(candles[s], config.limits) for s in symbols]),
+        tighten=np.full((len(symbols), 1), np.nan) if config.limits.break_stop_atr is None else
+        np.stack([tightened(candles[s], config.limits) for s in symbols]),
         hole_after=np.append(np.diff(first.open_time) != first.interval.ms, False), tables=tables, contracts=held,
         **_fine_arrays(symbols, candles, fine or {}), **_stamps(symbols, candles, funding or {}),
         returns=DailyReturns.of(history or candles) if needs_returns else None,
@@ -262,15 +268,12 @@ def _one_grid(symbol: str, own: Candles, other: str, first: Candles, config: Con
                              f"run: python -m core backfill {symbol} {own.interval}, or set allow_gaps to trade around them")
 
 
-def breaks(candles: Candles, limits: RiskLimits) -> np.ndarray:
-    """Per bar the `Refusal` of the volatility break, or 0: |r| above so many standard deviations within the last bars.
+def _jumps(candles: Candles, sigmas: float) -> tuple[np.ndarray, np.ndarray]:
+    """Per bar: did it move by more than so many standard deviations, and can that not be said?
 
-    The standard deviation is of the 500 returns before the bar (at least 100); where it is unknown, so is the break: no entry.
+    The standard deviation is of the 500 returns before the bar (at least 100).
     """
     n = len(candles)
-    out = np.zeros(n, np.int8)
-    if limits.break_sigmas is None:
-        return out
     returns = candles.log_return
     known = np.isfinite(returns)
     sums = [np.concatenate(([0.0], np.cumsum(np.where(known, x, 0.0)))) for x in (known.astype(float), returns, returns**2)]
@@ -279,12 +282,31 @@ def breaks(candles: Candles, limits: RiskLimits) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         sigma = np.sqrt(np.maximum(square - total**2 / count, 0.0) / (count - 1))
     unknown = (count < SIGMA_MINIMUM) | ~(sigma > 0.0)
-    jump = known & ~unknown & (np.abs(returns) > limits.break_sigmas * sigma)
+    return known & ~unknown & (np.abs(returns) > sigmas * sigma), unknown
+
+
+def breaks(candles: Candles, limits: RiskLimits) -> np.ndarray:
+    """Per bar the `Refusal` of the volatility break, or 0: a jump within the last bars. Where the standard deviation is unknown, so is
+    the break: no entry."""
+    n = len(candles)
+    out = np.zeros(n, np.int8)
+    if limits.break_sigmas is None:
+        return out
+    jump, unknown = _jumps(candles, limits.break_sigmas)
     recent = np.concatenate(([0], np.cumsum(jump)))
     broken = recent[np.arange(1, n + 1)] - recent[np.maximum(np.arange(1, n + 1) - limits.break_bars, 0)] > 0
     out[unknown] = Refusal.BREAK_UNKNOWN
     out[broken] = Refusal.VOLATILITY_BREAK
     return out
+
+
+def tightened(candles: Candles, limits: RiskLimits) -> np.ndarray:
+    """Distance from the close to which open stops are drawn at a bar that jumped, in quote currency; NaN at all others, and where the
+    average true range is not known yet."""
+    if limits.break_sigmas is None or limits.break_stop_atr is None:
+        return np.full(len(candles), np.nan)
+    jump, _ = _jumps(candles, limits.break_sigmas)
+    return np.where(jump, limits.break_stop_atr * atr(candles), np.nan)
 
 
 def _mark(symbol: str, own: Candles, mark: Candles | None) -> tuple[np.ndarray, np.ndarray]:

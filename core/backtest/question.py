@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.backtest.plan import Config, Funding, Plan, build
-from core.backtest.signals import Action, Signals
+from core.backtest.signals import WORDS, Action, Signals, wrong_side, wrong_words
 from core.risk import stops
 from core.strategies import Choice, on_grid, signals_of, strategy
 from data.clock import iso, parse_time
@@ -24,18 +24,21 @@ from data.observations import Kind
 
 if TYPE_CHECKING:
     from analysis.composites import Inputs
-    from core.judging import Judging
+    from core.forecast_line import ForecastLine
+    from core.forecasting import Forecasting
 
 DEFAULT_BARS, MOST_BARS = 8_760, 600_000
 FEWEST_BARS = 50
 FINER = Interval.M1
+PRICES = {"stop_price": "stop", "target_price": "target"}  # columns of a file that give a level as a price
 
 
 @dataclass(frozen=True)
 class Question:
     """A backtest as asked: what is traded by which rule over which window, and how.
 
-    `choice` is None where `rows` holds signals from outside as CSV text (columns time, action; symbol, stop, target, trail as needed).
+    `choice` is None where `rows` holds signals from outside as CSV text (columns time, action; symbol, and levels as needed). Columns
+    stop_price or target_price make the configuration's distances "price".
     `also` are further rules on the same account, at the same or a longer interval: their decisions fall on the bar that closes with
     theirs.
     The window is the newest `bars` before `end_ms` (default: all there is), or from `start_ms` on.
@@ -61,6 +64,8 @@ class Question:
             raise InputError("expected either a strategy or a file of signals")
         if self.choice is not None:
             strategy(self.choice.name).values(self.choice.values)
+        if self.rows is not None and any(name in PRICES for name in _reader(self.rows).fieldnames or ()):
+            object.__setattr__(self, "config", dataclasses.replace(self.config, distances="price"))
         for other, interval in self.also:
             strategy(other.name).values(other.values)
             if interval.ms < self.interval.ms or interval.ms % self.interval.ms:
@@ -74,6 +79,19 @@ class Question:
             raise InputError(f"bars: expected {FEWEST_BARS} to {MOST_BARS}, got {self.bars}")
         if self.config.market is not self.market:
             raise InputError(f"the configuration trades {self.config.market}, the candles are {self.market}")
+
+    @property
+    def turned(self) -> Choice:
+        """The rule whose parameters can be turned.
+
+        Raises
+        ------
+        InputError
+            For signals from outside, which have none.
+        """
+        if self.choice is None:
+            raise InputError("a sweep turns the parameters of a strategy; signals from a file have none")
+        return self.choice
 
     @property
     def rule(self) -> str:
@@ -110,6 +128,7 @@ class Material:
     also: tuple[Signals, ...] = ()
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    forecasts: Mapping[str, ForecastLine] = field(default_factory=dict)
 
     def signals(self, choice: Choice | None = None) -> list[Signals]:
         """The rule's tables on the common grid; with another `choice` those of a variant."""
@@ -118,7 +137,7 @@ class Material:
             return outside_signals(self.question, self.candles)
         out = []
         for symbol, own in self.own.items():
-            table = signals_of(asked, symbol, self.question.market, own, self.inputs[symbol])
+            table = signals_of(asked, symbol, self.question.market, own, self.inputs[symbol], self.forecasts.get(symbol))
             out.append(cut(table, own, self.candles[symbol]))
         return [*out, *self.also]
 
@@ -128,8 +147,8 @@ class Material:
                      funding=self.funding if self.question.market is Market.PERP else None)
 
 
-def gather(sextant: Judging, question: Question) -> Material:
-    """Read what the question needs.
+def gather(sextant: Forecasting, question: Question, *, finer_from_ms: int = 0) -> Material:
+    """Read what the question needs; finer bars only from a moment on, where the bars before are done already.
 
     Raises
     ------
@@ -147,7 +166,10 @@ def gather(sextant: Judging, question: Question) -> Material:
             bars = len(sextant.candles(key, start_ms=question.start_ms, end_ms=question.end_ms))
         if bars < FEWEST_BARS:
             raise NoData(f"{symbol} has {bars} candles in the window; a backtest needs at least {FEWEST_BARS}. Back-fill or widen it")
-        own[symbol], inputs[symbol] = sextant.rule_inputs(key, reads, min(bars, MOST_BARS), at_ms=question.end_ms)
+        if bars > MOST_BARS:
+            raise InputError(f"{symbol} has {bars:,} candles of {question.interval} in the window; at most {MOST_BARS:,} are traded at "
+                             "once. Choose a later start or a longer interval")
+        own[symbol], inputs[symbol] = sextant.rule_inputs(key, reads, bars, at_ms=question.end_ms)
         if len(own[symbol]) < FEWEST_BARS:
             raise NoData(f"{symbol} has {len(own[symbol])} candles before {'now' if question.end_ms is None else iso(question.end_ms)}; "
                          f"a backtest needs at least {FEWEST_BARS}")
@@ -155,7 +177,7 @@ def gather(sextant: Judging, question: Question) -> Material:
     notes += [note] if note else []
     first, last = next(iter(candles.values())).open_time[[0, -1]].tolist()
     end = last + question.interval.ms
-    fine = _fine(sextant, question, first, end)
+    fine = _fine(sextant, question, max(first, finer_from_ms), end)
     if question.finer and question.interval.ms > FINER.ms and not fine:
         notes.append("no 1m candles are held for this window: a bar that touched stop and target counts as stopped")
     funding = _funding(sextant, question, first, end) if question.market is Market.PERP else {}
@@ -164,10 +186,13 @@ def gather(sextant: Judging, question: Question) -> Material:
     leader, daily = _leader(sextant, question, first, end, candles)
     versions = {s: sextant.reader.version(SeriesKey(s, question.interval, question.market)) for s in question.symbols}
     also = tuple(_beside(sextant, question, s, grid, *rule) for rule in question.also for s, grid in candles.items())
-    return Material(question, own, inputs, candles, fine, funding, leader, daily, also, tuple(notes), versions)
+    label = strategy(question.choice.name).forecasts if question.choice is not None else ""
+    forecasts = {s: sextant.forecast(sextant.key(s, question.interval, question.market), label, c) for s, c in own.items()} if label else {}
+    notes += [f"{s}: {line.words}" for s, line in forecasts.items()]
+    return Material(question, own, inputs, candles, fine, funding, leader, daily, also, tuple(notes), versions, forecasts)
 
 
-def _beside(sextant: Judging, question: Question, symbol: str, grid: Candles, choice: Choice, interval: Interval) -> Signals:
+def _beside(sextant: Forecasting, question: Question, symbol: str, grid: Candles, choice: Choice, interval: Interval) -> Signals:
     """A further rule's table on the grid of the shortest bars."""
     key = SeriesKey(symbol, interval, question.market)
     end = int(grid.open_time[-1]) + question.interval.ms
@@ -177,7 +202,9 @@ def _beside(sextant: Judging, question: Question, symbol: str, grid: Candles, ch
         own, inputs = sextant.rule_inputs(sextant.key(symbol, interval, question.market), reads, max(bars, FEWEST_BARS), at_ms=end)
     else:
         own, inputs = aggregate(grid, interval), None
-    table = dataclasses.replace(signals_of(choice, symbol, question.market, own, inputs), strategy=f"{choice.name}@{interval}")
+    label = strategy(choice.name).forecasts
+    forecast = sextant.forecast(sextant.key(symbol, interval, question.market), label, own) if label else None
+    table = dataclasses.replace(signals_of(choice, symbol, question.market, own, inputs, forecast), strategy=f"{choice.name}@{interval}")
     return on_grid(table, own, grid)
 
 
@@ -213,7 +240,7 @@ def cut(table: Signals, own: Candles, grid: Candles) -> Signals:
                                                                                             "veto")})
 
 
-def _fine(sextant: Judging, question: Question, start_ms: int, end_ms: int) -> dict[str, Candles]:
+def _fine(sextant: Forecasting, question: Question, start_ms: int, end_ms: int) -> dict[str, Candles]:
     if not question.finer or question.interval.ms <= FINER.ms:
         return {}
     held = sextant.reader.keys()
@@ -227,7 +254,7 @@ def _fine(sextant: Judging, question: Question, start_ms: int, end_ms: int) -> d
     return out
 
 
-def _funding(sextant: Judging, question: Question, start_ms: int, end_ms: int) -> dict[str, Funding]:
+def _funding(sextant: Forecasting, question: Question, start_ms: int, end_ms: int) -> dict[str, Funding]:
     """Settled rates as they became known; a stamp's rate is known at its time."""
     out = {}
     for symbol in question.symbols:
@@ -240,7 +267,7 @@ def _funding(sextant: Judging, question: Question, start_ms: int, end_ms: int) -
     return out
 
 
-def _leader(sextant: Judging, question: Question, start_ms: int, end_ms: int,
+def _leader(sextant: Forecasting, question: Question, start_ms: int, end_ms: int,
             candles: Mapping[str, Candles]) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
     """Daily closes of Bitcoin where it is held, else of the first symbol, from 500 days before the window."""
     key = SeriesKey("BTCUSDT", question.interval, question.market)
@@ -258,11 +285,31 @@ def _leader(sextant: Judging, question: Question, start_ms: int, end_ms: int,
 
 # -- signals from outside ---------------------------------------------------------------------------------------------
 
-_LEVELS = ("stop", "target", "trail")
+
+def _reader(rows: str) -> csv.DictReader:
+    reader = csv.DictReader(io.StringIO(rows.lstrip("\ufeff")))
+    reader.fieldnames = [n.strip().lower() for n in reader.fieldnames or []]
+    return reader
+
+
+def _columns(reader: csv.DictReader, symbols: int) -> dict[str, str]:
+    """The file's column of each level it has."""
+    names = list(reader.fieldnames or [])
+    missing = [n for n in ("time", "action", *(("symbol",) if symbols > 1 else ())) if n not in names]
+    if missing:
+        raise InputError(f"line 1: expected columns time, action (symbol for several symbols; stop, target, trail, or stop_price, "
+                         f"target_price if wanted), got {', '.join(names)[:80] or 'nothing'}; {missing[0]} is missing")
+    prices = {level: name for name, level in PRICES.items() if name in names}
+    both = [n for n in ("stop", "target") if prices and n in names]
+    if both:
+        raise InputError(f"line 1: column {both[0]} is a distance, {next(iter(prices.values()))} a price; give stop and target both as "
+                         "distances or both as prices")
+    return {n: n for n in ("stop", "target", "trail") if n in names} | prices
 
 
 def outside_signals(question: Question, candles: Mapping[str, Candles]) -> list[Signals]:
-    """Tables of a CSV text: time, action; symbol where several are traded; stop, target, trail as distances in quote currency.
+    """Tables of a CSV text: time, action; symbol where several are traded; stop, target, trail as distances in quote currency, or
+    stop_price and target_price. A row with the action `hold` only changes the trailing distance.
 
     Where a level has no column, stops are 2.5 average true ranges away and targets 1.5 times as far, scaled by the configuration's
     multiples.
@@ -272,35 +319,58 @@ def outside_signals(question: Question, candles: Mapping[str, Candles]) -> list[
     InputError
         Naming line and column.
     """
-    reader = csv.DictReader(io.StringIO((question.rows or "").lstrip("\ufeff")))
-    names = [n.strip().lower() for n in reader.fieldnames or []]
-    reader.fieldnames = names
-    missing = [n for n in ("time", "action", *(("symbol",) if len(question.symbols) > 1 else ())) if n not in names]
-    if missing:
-        raise InputError(f"line 1: expected columns time, action (symbol for several symbols; stop, target, trail if wanted), got "
-                         f"{', '.join(names)[:80] or 'nothing'}; {missing[0]} is missing")
+    reader = _reader(question.rows or "")
+    columns = _columns(reader, len(question.symbols))
     events: dict[str, list[tuple[int, int, str]]] = {s: [] for s in question.symbols}
-    levels: dict[str, dict[str, np.ndarray]] = {s: {n: np.full(len(c), math.nan) for n in _LEVELS if n in names}
-                                                for s, c in candles.items()}
+    levels = {s: {n: np.full(len(c), math.nan) for n in columns} for s, c in candles.items()}
     for line, row in enumerate(reader, start=2):
         symbol = (row.get("symbol") or question.symbols[0]).strip().upper()
         if symbol not in events:
             raise InputError(f"line {line}: symbol {symbol[:20]!r} is not traded here; expected {', '.join(question.symbols)}")
-        time = _time(row.get("time"), line)
+        time, own = _time(row.get("time"), line), candles[symbol]
         events[symbol].append((line, time, row.get("action") or ""))
-        at = int(np.searchsorted(candles[symbol].open_time, time))
-        for name, column in levels[symbol].items():
+        at = int(np.searchsorted(own.open_time, time))
+        if at == len(own) or own.open_time[at] != time:
+            continue  # refused by name below
+        for level, name in columns.items():
             text = (row.get(name) or "").strip()
-            if text and at < len(column):
-                column[at] = _distance(text, line, name)
+            if text:
+                levels[symbol][level][at] = _level(text, line, name)
+                if name in PRICES:
+                    _on_its_side(levels[symbol][level][at], row.get("action") or "", float(own.close[at]), line, name)
     out = []
     for symbol, own in candles.items():
-        stop = levels[symbol].get("stop", stops.atr_multiple(own))
-        more = {"stop": stop, "target": levels[symbol].get("target", stops.target_of(stop)), "trail": levels[symbol].get("trail")}
-        out.append(Signals.from_rows(symbol, own, events[symbol], **more))
+        table, known = Signals.from_rows(symbol, own, events[symbol]), levels[symbol]
+        stop, target = _priced(table, own, known) if question.config.distances == "price" else _apart(own, known)
+        out.append(dataclasses.replace(table, stop=stop, target=target, trail=known.get("trail")))
     if not any(len(e) for e in events.values()):
         raise InputError("line 2: expected at least one signal, got an empty file")
     return out
+
+
+def _apart(own: Candles, known: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Stop and target as distances; what the file does not have by the average true range."""
+    stop = known["stop"] if "stop" in known else stops.atr_multiple(own)
+    return stop, known["target"] if "target" in known else stops.target_of(stop)
+
+
+def _priced(table: Signals, own: Candles, known: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Stop and target as prices at the entries; what the file does not have, measured from the close."""
+    side = np.where(np.abs(table.action) == 1, table.action, math.nan)
+    stop = known["stop"] if "stop" in known else own.close - side * stops.atr_multiple(own)
+    target = known["target"] if "target" in known else own.close + side * stops.target_of(np.abs(own.close - stop))
+    return _above_zero(stop), _above_zero(target)
+
+
+def _above_zero(price: np.ndarray) -> np.ndarray:
+    return np.where(price > 0.0, price, math.nan)
+
+
+def _on_its_side(level: float, word: str, close: float, line: int, name: str) -> None:
+    """Refuse a stop or target on the wrong side of the close at which the entry was decided."""
+    action = np.array([WORDS.get(word.strip().lower(), Action.HOLD)])
+    if wrong_side(PRICES[name], np.array([level]), action, np.array([close]))[0]:
+        raise InputError(f"line {line}: {name} {wrong_words(PRICES[name], level, int(action[0]), close)}")
 
 
 def _time(text: str | None, line: int) -> int:
@@ -311,12 +381,13 @@ def _time(text: str | None, line: int) -> int:
         raise InputError(f"line {line}: time {text[:30]!r}: {error}") from None
 
 
-def _distance(text: str, line: int, name: str) -> float:
+def _level(text: str, line: int, name: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0.0):
-        raise InputError(f"line {line}: {name} {text[:20]!r}: expected a distance above zero in quote currency; zero or below puts it "
+        raise InputError(f"line {line}: {name} {text[:20]!r}: expected a price above zero" if name in PRICES else
+                         f"line {line}: {name} {text[:20]!r}: expected a distance above zero in quote currency; zero or below puts it "
                          "on the wrong side of the entry")
     return value

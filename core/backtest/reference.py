@@ -5,7 +5,8 @@ The order of events in bar b:
 1. funding stamps in (open of b-1, open of b]
 2. at the open: pending exits, then pending entries
 3. inside the bar (or each finer bar in it): liquidation, stop, target, then resting limit entries
-4. at the close: trailing stops ratchet, mark to market, kill switch, then decisions, which become pending
+4. at the close: trailing stops ratchet, stops tighten after a volatility break, mark to market, kill switch, then
+   decisions, which become pending
 
 Symbols go in the order of their names, entries decided together in the order of their strength.
 """
@@ -31,21 +32,25 @@ class Reference(Desk):
     """One run over a plan. Every method is one rule; `run` is their order."""
 
     def run(self) -> Records:
-        everything = range(len(self.plan.symbols))
         for b in range(self.plan.bars):
-            opened = int(self.plan.open_time[b])
-            for s in everything:
-                self.room[s] = fills.room_quote(self.plan.quote_volume[s, b], self.limits.participation)
-                self._charge_funding(s, opened)
-            for s in everything:
-                self._leave_at_open(b, s)
-            for s in everything:
-                self._enter_at_open(b, s)
-            for s in everything:
-                self._inside(b, s)
-            self._close(b)
+            self.bar(b)
         self._mark_open_trades()
         return Records(self.trades, self.refused, self.equity, self.cash, self.gross, self.traded)
+
+    def bar(self, b: int) -> None:
+        """Everything that happens in one bar, its close included."""
+        everything = range(len(self.plan.symbols))
+        opened = int(self.plan.open_time[b])
+        for s in everything:
+            self.room[s] = fills.room_quote(self.plan.quote_volume[s, b], self.limits.participation)
+            self._charge_funding(s, opened)
+        for s in everything:
+            self._leave_at_open(b, s)
+        for s in everything:
+            self._enter_at_open(b, s)
+        for s in everything:
+            self._inside(b, s)
+        self._close(b)
 
     # -- the open -----------------------------------------------------------------------------------------------------
 
@@ -124,8 +129,7 @@ class Reference(Desk):
                 best = self.marks[symbol] if position.inside_bar == b else float(plan.high[s, b] if position.side > 0 else plan.low[s, b])
                 if position.side * (best - position.extreme) > 0.0:
                     position.extreme = best
-                if not math.isnan(position.trail):
-                    self._ratchet(position, plan.contracts[s].ticks_per_unit)
+                self._move_stop(b, s, position)
         equity, moment = self.account.equity(self.marks), int(plan.moments[b])
         self.equity[b], self.cash[b], self.gross[b] = equity, self.account.cash, self.account.gross(self.marks)
         if moment // DAY_MS != self.day:
@@ -136,6 +140,18 @@ class Reference(Desk):
             return
         self._age_orders(b, moment)
         self._decide(b, fills.round_equity(equity), moment)
+
+    def _move_stop(self, b: int, s: int, position: Position) -> None:
+        """The trailing distance of this close, where there is one; the stop follows, and tightens if this bar broke out."""
+        ticks = self.plan.contracts[s].ticks_per_unit
+        trail = self._at(s, position.strategy, "trail", b) * self.config.trail_multiple
+        if not math.isnan(trail):
+            position.trail = trail * position.unit
+        if not math.isnan(position.trail):
+            self._ratchet(position, ticks)
+        distance = float(self.plan.tighten[s, b if self.plan.tighten.shape[1] > 1 else 0])
+        if not math.isnan(distance):
+            self._tighten(position, float(self.plan.close[s, b]), distance, ticks)
 
     def _kill_switch(self, equity: float, moment: int) -> None:
         if self.killed and moment >= self.killed_until:
@@ -168,7 +184,7 @@ class Reference(Desk):
             for t, table in enumerate(tables):
                 action = int(table.action[b])
                 if action != Action.HOLD and self._handle(b, s, table, action, position, moment):
-                    strength = self._at(s, table, "strength", b)
+                    strength = self._at(s, table.strategy, "strength", b)
                     wanted.append((0.0 if math.isnan(strength) else -strength, s, t, action))
         for _, s, t, side in sorted(wanted):
             self._propose(b, s, plan.tables[s][t], side, equity, moment)
@@ -196,9 +212,10 @@ class Reference(Desk):
     def _propose(self, b: int, s: int, table: Signals, side: int, equity: float, moment: int) -> None:
         plan, config = self.plan, self.config
         symbol = plan.symbols[s]
-        stop, target, trail = (self._at(s, table, n, b) * m for n, m in (
-            ("stop", config.stop_multiple), ("target", config.target_multiple), ("trail", config.trail_multiple)))
-        vetoed = self._at(s, table, "veto", b)
+        stop, target, trail = (self._at(s, table.strategy, n, b) * m for n, m in (
+            ("stop", 1.0 if self.prices else config.stop_multiple), ("target", 1.0 if self.prices else config.target_multiple),
+            ("trail", config.trail_multiple)))
+        vetoed = self._at(s, table.strategy, "veto", b)
         scale = float(plan.scale[s, b if plan.scale.shape[1] > 1 else 0])
         held = {n: p.side * p.quantity * self.marks[n] for n, p in self.account.positions.items()}
         held |= {plan.symbols[k]: o.side * self.limits.position_cap * equity for k, o in self.pending.items()}
@@ -216,7 +233,7 @@ class Reference(Desk):
         if plan.hole_after[b]:
             self._refuse(b, s, table, side, Refusal.HOLE, moment, "the next bar is missing; nothing is entered across a hole")
             return
-        limit = self._at(s, table, "limit", b)
+        limit = self._at(s, table.strategy, "limit", b)
         if not math.isnan(limit):
             limit = fills.round_price(limit, plan.contracts[s].ticks_per_unit, side > 0)
         cap = min((v.most_notional for v in verdicts if v.limit in rules.PORTFOLIO_LIMITS), default=math.inf)

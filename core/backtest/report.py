@@ -1,6 +1,6 @@
 """A study as files: JSON, Markdown, one self-contained HTML page, trades and equity as CSV, and the card that reproduces it.
 
-The bytes depend on the study alone: no clock, folder, locale or time zone enters them.
+The bytes depend on the study alone, its look-ahead badge included: no clock, folder, locale or time zone enters them.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ TITLES = {
 }
 
 
+KINDS = {"document": "report.json", "report": "report.html", "markdown": "report.md", "trades": "trades.csv", "equity": "equity.csv",
+         "run": "run.json"}  # what a caller asks for: the file it is in
+
+
 def shown(name: str, value: float | None) -> str:
     """A metric as a reader sees it."""
     if value is None:
@@ -58,11 +62,9 @@ def write(study: Study, folder: Path) -> dict[str, str]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {folder}: cannot be used as a folder ({error.strerror}); name another one") from None
-    out = {}
     for name, content in files(study).items():
         replace_file(folder / name, content, no_fault, "report")
-        out[name.split(".")[0] if name != "report.json" else "document"] = str(folder / name)
-    return out | {"report": str(folder / "report.html"), "markdown": str(folder / "report.md")}
+    return {kind: str(folder / name) for kind, name in KINDS.items()}
 
 
 def trades_csv(study: Study) -> str:
@@ -108,12 +110,15 @@ def tables(document: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[
             trust.append([title, shown("total_return", h[key])])
     if h.get("random_entries"):
         r = h["random_entries"]
-        trust.append(["Random entries at least as good", _none(r["p"], "{:.1%}") + f" of {r['runs']}"])
+        trust.append(["Random entries at least as good", f"{_none(r['p'], '{:.1%}')} of {r['runs']}" if r["runs"] else r["words"]])
     if h.get("pbo"):
         trust.append(["Probability of backtest overfitting", f"{_two(h['pbo']['probability'])} over {h['pbo']['trials']} sets in "
                                                              f"{h['pbo']['blocks']} blocks"])
     if h.get("null_worlds"):
         trust.append(["Worlds without an edge", h["null_worlds"]["words"]])
+    elif "cost_ladder" in h:
+        trust.append(["Worlds without an edge", "none: they are histories of candles alone, for one rule that reads nothing else"])
+    trust.append(["Look-ahead", h["lookahead"]])
     out.append(("How far it can be believed", ["what", "value"], trust))
     if h.get("baselines"):
         out.append(("Beside it", ["what", "return", "Sharpe", "largest drawdown"],

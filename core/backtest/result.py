@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -13,12 +13,17 @@ from typing import Any
 import numpy as np
 
 from analysis.statistics import performance, trade_record
+from core.backtest.figures import of_days
 from core.backtest.plan import Plan
 from core.risk.limits import Refusal
 from core.trading.costs import break_even_bps
 from data.clock import iso
 from data.market import DAY_MS
 
+FIGURES = (  # as a report lists them
+    "total_return", "cagr", "volatility", "sharpe", "sharpe_error", "sortino", "calmar", "max_drawdown", "drawdown_bars", "recovery_bars",
+    "ulcer", "win_rate", "win_rate_low", "win_rate_high", "profit_factor", "average_trade", "payoff", "expectancy_r", "sqn", "exposure",
+    "turnover", "fees", "slippage", "funding", "cost_share", "break_even_bps", "beta", "alpha", "tail_ratio", "benchmark_return")
 FEWEST_TRADES, FEWEST_DAYS = 30, 90  # below, a banner says "too short" (methods.md 7.3)
 
 
@@ -133,21 +138,41 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Figures of an equity curve that begins at the capital: the deepest drawdown (a negative fraction), the longest stay below a high and
+    the way back from the deepest point in bars (NaN: not yet), the ulcer index, mean equity, bars with an open position."""
+
+    depth: float
+    longest: float
+    recovery: float
+    ulcer: float
+    mean: float
+    in_market: int
+
+    @classmethod
+    def of(cls, capital: float, equity: np.ndarray, gross: np.ndarray) -> Curve:
+        depths = performance.drawdown(np.concatenate(([capital], equity)))
+        return cls(float(depths.min()), *performance.drawdown_length(depths), performance.ulcer(depths), float(equity.mean()),
+                   int((gross > 0).sum()))
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished backtest. Arrays of shape (n_bars,), at each bar's close.
 
-    equity, cash, gross : quote currency; `gross` is the sum of open notionals.
+    equity : quote currency.
     engine : "compiled" or "reference"; the numbers do not depend on it.
+    curves : gives cash and the sum of open notionals, which the compiled engine makes when somebody asks.
     """
 
     plan: Plan
     engine: str
     equity: np.ndarray
-    cash: np.ndarray
-    gross: np.ndarray
     table: TradeTable
     traded: float
     refusals: tuple[Refused, ...] | np.ndarray  # the compiled engine's are rows of (bar, moment, symbol, side, code)
+    curve: Curve
+    curves: Callable[[], tuple[np.ndarray, np.ndarray]]
 
     @property
     def run_id(self) -> str:
@@ -172,6 +197,20 @@ class Result:
     @property
     def capital(self) -> float:
         return self.plan.config.capital
+
+    @cached_property
+    def _curves(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.curves()
+
+    @property
+    def cash(self) -> np.ndarray:
+        """Quote currency, shape (n_bars,)."""
+        return self._curves[0]
+
+    @property
+    def gross(self) -> np.ndarray:
+        """Sum of open notionals in quote currency, shape (n_bars,)."""
+        return self._curves[1]
 
     @cached_property
     def benchmark(self) -> np.ndarray:
@@ -249,6 +288,7 @@ _WORDS = {
     Refusal.NO_ROOM: "equity, cash, margin or caps leave no room for the smallest order",
     Refusal.NOT_FILLED: "not filled in time: too little traded, or the limit was not reached",
     Refusal.EQUITY_GONE: "drawdown kill switch: the account is worth nothing",
+    Refusal.BEYOND_LEVEL: "the price at the fill is already beyond the stop or the target",
     Refusal.HOLE: "the next bar is missing; nothing is entered across a hole",
 }
 
@@ -268,36 +308,27 @@ def _counted(refused: Sequence[Refused]) -> dict[str, int]:
 
 
 def _metrics(result: Result) -> dict[str, float | None]:
-    table = result.table
+    table, curve, last = result.table, result.curve, float(result.equity[-1])
     closed = table.wholes[:, 4] != Reason.END
-    pnl = table.floats[closed, 3]
+    whole = bool(closed.all())
+    pnl, risk = (table.floats[:, k] if whole else table.floats[closed, k] for k in (3, 7))
     with np.errstate(invalid="ignore", divide="ignore"):
-        r = np.where(table.floats[closed, 7] > 0, pnl / table.floats[closed, 7], np.nan)
-    equity = np.concatenate(([result.capital], result.equity))
-    returns = result.daily_returns
-    total = float(equity[-1] / equity[0] - 1.0)
-    cagr = performance.cagr(float(equity[0]), float(equity[-1]), days=result.days)
-    depths = performance.drawdown(equity)
-    depth = float(depths.min())
-    level = result.plan.close[:, result.plan.last_of_day]
-    level = np.concatenate(([1.0], np.mean(level / result.plan.open[:, :1], axis=0)))
-    beta, alpha = performance.beta_alpha(returns, level[1:] / level[:-1] - 1.0)
-    length, recovery = performance.drawdown_length(depths)
-    fees, slippage, funding = (math.fsum(table.floats[:, column]) for column in (4, 5, 6))
-    gross_profit = math.fsum(table.floats[:, 3]) + fees + slippage
+        r = np.where(risk > 0, pnl / risk, np.nan)
+    cagr = performance.cagr(result.capital, last, days=result.days)
+    level = result.plan.close[:, result.plan.last_of_day] / result.plan.open[:, :1]
+    level = np.concatenate(([1.0], level[0] if len(level) == 1 else np.mean(level, axis=0)))
+    money = {name: math.fsum(table.floats[:, column].tolist()) for name, column in (("fees", 4), ("slippage", 5), ("funding", 6))}
+    gross_profit = math.fsum(table.floats[:, 3].tolist()) + money["fees"] + money["slippage"]
     win, low, high = trade_record.win_rate(pnl)
     values = {
-        "total_return": total, "cagr": cagr, "volatility": performance.volatility(returns), "sharpe": performance.sharpe(returns),
-        "sharpe_error": performance.sharpe_error(returns), "sortino": performance.sortino(returns),
-        "calmar": performance.calmar(cagr, depth), "max_drawdown": depth, "drawdown_bars": float(length),
-        "recovery_bars": float(recovery), "ulcer": performance.ulcer(depths), "win_rate": win, "win_rate_low": low, "win_rate_high": high,
+        "total_return": last / result.capital - 1.0, "cagr": cagr} | of_days(result.daily_returns, level[1:] / level[:-1] - 1.0) | {
+        "calmar": performance.calmar(cagr, curve.depth), "max_drawdown": curve.depth, "drawdown_bars": curve.longest,
+        "recovery_bars": curve.recovery, "ulcer": curve.ulcer, "win_rate": win, "win_rate_low": low, "win_rate_high": high,
         "profit_factor": trade_record.profit_factor(pnl), "average_trade": float(pnl.mean()) if len(pnl) else math.nan,
         "payoff": trade_record.payoff(pnl), "expectancy_r": trade_record.expectancy(r), "sqn": trade_record.system_quality(r),
-        "exposure": float((result.gross > 0).mean()),
-        "turnover": performance.turnover_per_year(result.traded, float(result.equity.mean()), days=result.days),
-        "fees": fees, "slippage": slippage, "funding": funding,
-        "cost_share": (fees + slippage) / gross_profit if gross_profit > 0 else math.nan,
-        "break_even_bps": break_even_bps(gross_profit, result.traded), "beta": beta, "alpha": alpha,
-        "tail_ratio": performance.tail_ratio(returns), "benchmark_return": float(level[-1] - 1.0),
+        "exposure": curve.in_market / result.plan.bars,
+        "turnover": performance.turnover_per_year(result.traded, curve.mean, days=result.days), **money,
+        "cost_share": (money["fees"] + money["slippage"]) / gross_profit if gross_profit > 0 else math.nan,
+        "break_even_bps": break_even_bps(gross_profit, result.traded), "benchmark_return": float(level[-1] - 1.0),
     }
-    return {name: float(v) if math.isfinite(v) else None for name, v in values.items()}
+    return {name: float(values[name]) if math.isfinite(values[name]) else None for name in FIGURES}

@@ -17,9 +17,10 @@ import numpy as np
 
 from analysis.lab import mirrored
 from analysis.statistics import performance
+from analysis.statistics.multiplicity import clopper_pearson
 from core.backtest.engine import Variant, run, sweep
-from core.backtest.plan import Plan
-from core.backtest.question import Material
+from core.backtest.plan import Plan, build
+from core.backtest.question import Material, Question, common, cut
 from core.backtest.result import Reason, Result
 from core.backtest.signals import Action, Signals
 from core.strategies import COMMON, Choice, strategy
@@ -31,6 +32,8 @@ NEIGHBOUR = 0.20
 BULL, REGIME_DAYS = 0.20, 90
 FEWEST_IN_GROUP = 20
 FOLDS = 5
+MOST_FEE_BPS = 1_000.0  # of data.market.Costs
+MOSTLY = 0.5  # of the bars must know a level that random entries are to share
 Row = dict[str, Any]
 
 
@@ -98,9 +101,10 @@ def late(tables: tuple[tuple[Signals, ...], ...], bars: int = 1) -> tuple[tuple[
 
 
 def doubled_costs(plan: Plan) -> Plan:
-    """Fees, spread and impact twice as high."""
+    """Fees, spread and impact twice as high; a fee stays below the highest that can be asked for, a maker's rebate as it is."""
     fees = plan.config.fees
-    costs = dataclasses.replace(fees, maker_bps=max(2 * fees.maker_bps, fees.maker_bps), taker_bps=2 * fees.taker_bps)
+    costs = dataclasses.replace(fees, maker_bps=min(max(2 * fees.maker_bps, fees.maker_bps), MOST_FEE_BPS),
+                                taker_bps=min(2 * fees.taker_bps, MOST_FEE_BPS))
     return dataclasses.replace(plan, config=dataclasses.replace(plan.config, costs=costs), half=2 * plan.half, impact=2 * plan.impact)
 
 
@@ -111,20 +115,23 @@ def doubled_costs(plan: Plan) -> Plan:
 class RandomEntries:
     """Total returns of runs that enter at random moments with the same count, sides, holding times, stops and targets.
 
-    `p` is the share of them at least as good, the result counted among them; NaN where nothing was traded.
+    `p` is the share of them at least as good, the result counted among them; NaN where nothing was traded, or where chance cannot be
+    asked: then `words` says why.
     """
 
     p: float
     median: float
     high: float
     runs: int
+    words: str = ""
 
 
 def random_entries(plan: Plan, result: Result, *, runs: int = RANDOM_RUNS, seed: int = 7) -> RandomEntries:
     """Is the timing worth more than chance? Limits that need a history of returns are left out of both sides."""
     table = result.table
-    if not len(table):
-        return RandomEntries(math.nan, math.nan, math.nan, 0)
+    reason = _incomparable(plan) if len(table) else "nothing was traded"
+    if reason:
+        return RandomEntries(math.nan, math.nan, math.nan, 0, f"not computed: {reason}")
     bare = _bare(plan)
     mine = float(run(bare).equity[-1] / plan.config.capital - 1.0) if bare is not plan else float(result.equity[-1] / result.capital - 1.0)
     held = {s: (table.wholes[table.wholes[:, 0] == s, 1], np.maximum(table.wholes[table.wholes[:, 0] == s, 6]
@@ -146,12 +153,26 @@ def random_entries(plan: Plan, result: Result, *, runs: int = RANDOM_RUNS, seed:
                          float(np.quantile(found, 0.95)), runs)
 
 
+def _incomparable(plan: Plan) -> str:
+    """Why entries at other moments would be another thing than these, in words; empty where they can be compared."""
+    if any(len(t) > 1 for t in plan.tables):
+        return "several rules share the account, each with exits of its own; random entries of one would stand for all"
+    if plan.config.distances == "price":
+        return "stops and targets are prices of their own moment, which other moments do not have"
+    for (table,) in plan.tables:
+        for name in ("stop", "target", "trail"):
+            value = getattr(table, name)
+            if np.ndim(value) == 1 and len(table.entries) and 0.0 < np.mean(np.isfinite(np.asarray(value, float))) < MOSTLY:
+                return f"the {name} is known at the entries alone, so entries at other moments have none"
+    return ""
+
+
 def _bare(plan: Plan) -> Plan:
-    """What the compiled engine runs: the first table of each symbol, without portfolio limits."""
+    """What the compiled engine runs: without portfolio limits."""
     if plan.compiled:
         return plan
     limits = dataclasses.replace(plan.config.limits, tail_var=None, tail_es=None, correlation_cap=None)
-    return dataclasses.replace(plan, config=dataclasses.replace(plan.config, limits=limits), tables=tuple(t[:1] for t in plan.tables))
+    return dataclasses.replace(plan, config=dataclasses.replace(plan.config, limits=limits))
 
 
 def _place(action: np.ndarray, side: np.ndarray, length: np.ndarray, rng: np.random.Generator) -> None:
@@ -169,11 +190,11 @@ def _place(action: np.ndarray, side: np.ndarray, length: np.ndarray, rng: np.ran
     action[np.minimum(start + length, len(action) - 1)] = Action.EXIT
 
 
-def neighbours(material: Material) -> list[tuple[str, Choice | None, dict[str, float]]]:
+def neighbours(question: Question) -> list[tuple[str, Choice | None, dict[str, float]]]:
     """Every parameter of the rule 20 % down and up, one at a time; of signals from outside, the distances."""
-    choice = material.question.choice
+    choice = question.choice
     if choice is None:
-        config = material.question.config
+        config = question.config
         return [(f"{n} x {x:g}", None, {n: getattr(config, n) * x}) for n in ("stop_multiple", "target_multiple")
                 for x in (1 - NEIGHBOUR, 1 + NEIGHBOUR)]
     rule = strategy(choice.name)
@@ -183,7 +204,7 @@ def neighbours(material: Material) -> list[tuple[str, Choice | None, dict[str, f
         base = values[parameter.name]
         for x in (1 - NEIGHBOUR, 1 + NEIGHBOUR):
             moved = min(max(base * x, parameter.low), parameter.high)
-            if parameter.name in ("fast", "slow", "window"):
+            if parameter.whole:
                 moved = float(round(moved))
             if moved != base:
                 out.append((f"{parameter.name} {moved:g}", Choice(choice.name, {**values, parameter.name: moved}), {}))
@@ -195,7 +216,7 @@ def neighbourhood(material: Material, plan: Plan, result: Result,
     """Results around the chosen parameters: rows, the daily returns of all including the chosen (n_days, n_sets), and their names."""
     rows: list[Row] = []
     streams, names = [result.daily_returns], ["as asked"]
-    for name, choice, changes in neighbours(material):
+    for name, choice, changes in neighbours(material.question):
         tell(f"Neighbour {name}")
         config = dataclasses.replace(plan.config, **changes)  # type: ignore[arg-type]
         made = dataclasses.replace(plan, config=config) if choice is None else dataclasses.replace(
@@ -344,7 +365,8 @@ def null_worlds(material: Material, plan: Plan, result: Result, *, worlds: int, 
                 series: Callable[[Mapping[str, Candles], Choice], list[Signals] | None]) -> Row | None:
     """The whole rule on histories whose returns have their signs redrawn (X2): what a world without an edge gives.
 
-    `series` makes the rule's tables from candles alone; None where the rule reads what a redrawn history does not have.
+    A redrawn history has candles alone: no funding is paid in it, and no finer bars show which of stop and target came first. `series`
+    makes the rule's tables from candles; a rule that reads more than they give has no such worlds, and the answer is None.
     """
     choice = material.question.choice
     if choice is None or worlds < 1:
@@ -356,19 +378,14 @@ def null_worlds(material: Material, plan: Plan, result: Result, *, worlds: int, 
         tables = series(drawn, choice)
         if tables is None:
             return None
-        from core.backtest.plan import build
-        from core.backtest.question import common, cut
-
         grid, _ = common(drawn)
         made = build(plan.config, grid, [cut(t, drawn[t.symbol], grid[t.symbol]) for t in tables])
         totals.append(float(run(made).equity[-1] / plan.config.capital - 1.0))
     drawn_totals, mine = np.array(totals), float(result.equity[-1] / result.capital - 1.0)
     gains = int((drawn_totals > 0).sum())
-    from analysis.statistics.multiplicity import clopper_pearson
-
     low, high = clopper_pearson(gains, worlds)
     return {"worlds": worlds, "profitable": gains, "low": low, "high": high, "percentile": float((drawn_totals < mine).mean()),
             "median": float(np.median(drawn_totals)), "totals": sorted(totals),
             "words": f"Where there is no edge it earns something {gains / worlds:.0%} of the time ({gains} of {worlds} worlds, 95 % "
-                     f"interval "
-                     f"{low:.0%} to {high:.0%}); your result stands at percentile {100 * float((drawn_totals < mine).mean()):.0f}."}
+                     f"interval {low:.0%} to {high:.0%}); your result stands at percentile "
+                     f"{100 * float((drawn_totals < mine).mean()):.0f}. These worlds have no funding and no finer bars."}

@@ -25,7 +25,7 @@ class Action(IntEnum):
     EXIT = 3
 
 
-WORDS = {a.name.lower(): a for a in Action if a is not Action.HOLD}
+WORDS = {a.name.lower(): a for a in (*list(Action)[1:], Action.HOLD)}  # hold: a row that only moves a trailing stop
 Column = float | np.ndarray | None
 
 
@@ -38,8 +38,9 @@ class Signals:
     action : ndarray of int8, shape (n_bars,)
         `Action` decided at the close of each bar of the candles it is traded on.
     stop, target, trail : float, ndarray of shape (n_bars,) or None
-        Distances from the fill price, in quote currency or, with `Config.distances = "fraction"`, as a share of it. NaN: none at
-        this bar.
+        Distances from the fill price, in quote currency or, with `Config.distances = "fraction"`, as a share of it; with "price", stop
+        and target are prices. NaN: none at this bar. Stop and target count at the bar of an entry. `trail` counts there too, and at
+        every later close that knows it replaces the distance of the open position: the stop follows, and never loosens.
     limit : ndarray or None
         Entry at this price or better instead of at the market; NaN: at the market.
     strength : float, ndarray or None
@@ -112,8 +113,8 @@ class Signals:
         return cls(symbol, action, **more)  # type: ignore[arg-type]
 
 
-def check(signals: Signals, candles: Candles, market: Market) -> None:
-    """Refuse a table that cannot be traded, naming field, bar and remedy."""
+def check(signals: Signals, candles: Candles, market: Market, *, prices: bool = False) -> None:
+    """Refuse a table that cannot be traded, naming field, bar and remedy. `prices`: stop and target are prices."""
     n, symbol = len(candles), signals.symbol
 
     def at(row: int) -> str:
@@ -140,3 +141,22 @@ def check(signals: Signals, candles: Candles, market: Market) -> None:
             side = {"stop": "; a distance of zero or below puts the stop on the wrong side of the entry",
                     "target": "; a distance of zero or below puts the target on the wrong side of the entry"}.get(name, "")
             raise InputError(f"{symbol} {name}: {array[row]!r} at {at(row)}; expected above zero, or NaN for none{side}")
+        if prices and name in ("stop", "target"):
+            wrong = np.flatnonzero(wrong_side(name, array, signals.action, candles.close))
+            if len(wrong):
+                row = int(wrong[0])
+                raise InputError(f"{symbol} {name}: {wrong_words(name, array[row], signals.action[row], candles.close[row])} ({at(row)})")
+
+
+def wrong_side(name: str, level: np.ndarray, action: np.ndarray, close: np.ndarray) -> np.ndarray:
+    """Entries whose stop (or target) as a price does not lie beyond (before) the close at which they are decided. NaN is no level."""
+    entering = (action == Action.ENTER_LONG) | (action == Action.ENTER_SHORT)
+    direction = -1.0 if name == "stop" else 1.0
+    with np.errstate(invalid="ignore"):
+        return entering & (direction * action * (level - close) <= 0.0)
+
+
+def wrong_words(name: str, level: float, action: int, close: float) -> str:
+    long = action == Action.ENTER_LONG
+    return (f"{level:g} is on the wrong side of a {'long' if long else 'short'} entry decided at {close:g}; expected a price "
+            f"{'below' if long == (name == 'stop') else 'above'} it")

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +17,15 @@ from core.backtest.engine import run
 from core.backtest.plan import Plan
 from core.backtest.question import Material, Question, gather
 from core.backtest.result import Result
-from core.badge import code_version
+from core.badge import code_version, strategy_badge
 from core.strategies import Choice, signals_of, strategy
 from data.clock import iso
-from data.errors import InputError
 from data.frames import Candles
 from models.trials import Trial
 
 if TYPE_CHECKING:
     from core.backtest.signals import Signals
-    from core.judging import Judging
+    from core.forecasting import Forecasting
     from models.trials import TrialLedger
 
 CODE = ("data", "analysis", "models", "core")
@@ -68,10 +68,10 @@ class Study:
         return _plain(body)
 
 
-def study(sextant: Judging, question: Question, ledger: TrialLedger, *, quick: bool = False, worlds: int = 0,
+def study(sextant: Forecasting, question: Question, ledger: TrialLedger, *, quick: bool = False, worlds: int = 0,
           progress: Tell | None = None) -> Study:
     """Gather, run, judge. `quick` leaves out what needs further runs; `worlds` histories without an edge are run beside it."""
-    step, total = 0, 6 if quick else 34 + worlds
+    step, total = 0, steps(question, quick=quick, worlds=worlds)
 
     def tell(words: str) -> None:
         nonlocal step
@@ -87,9 +87,18 @@ def study(sextant: Judging, question: Question, ledger: TrialLedger, *, quick: b
     tell("Counting the try")
     ledger.record([trial_of(question, result)])
     judged = judge(material, plan, result, ledger, quick=quick, worlds=worlds, tell=tell)
+    judged["lookahead"] = lookahead_words(sextant.settings.home, question)
     if progress is not None:
         progress(total, total, judged["verdict"]["word"])
     return Study(question, plan, result, judged, material.notes, material.versions)
+
+
+def steps(question: Question, *, quick: bool, worlds: int) -> int:
+    """How often a study says what it does, its last word included."""
+    asked = ("reading", "trading", "counting", "resampling", "done")
+    if quick:
+        return len(asked)
+    return len(asked) + len(("baselines", "costs", "stress", "random entries")) + len(robustness.neighbours(question)) + worlds
 
 
 def trial_of(question: Question, result: Result, parameters: Mapping[str, Any] | None = None) -> Trial:
@@ -120,7 +129,7 @@ def judge(material: Material, plan: Plan, result: Result, ledger: TrialLedger, *
         "lo_factor": honesty.lo_factor(returns), "intervals": dataclasses.asdict(spans), "shuffled_drawdown": shuffled,
         "break_even_bps": result.metrics["break_even_bps"], "cost_bps": cost_per_side(result), "ambiguity": result.ambiguity,
         "without_best_5": robustness.without_best(result), "by_year": robustness.by_year(result), "by_symbol": robustness.by_symbol(result),
-        "by_regime": robustness.regimes(material, result), "leader": material.leader, "warm_up_bars": warm_up(material),
+        "by_regime": robustness.regimes(material, result), "leader": material.leader, "warm_up_bars": warm_up(plan),
     }
     if not quick:
         tell("Baselines")
@@ -140,7 +149,6 @@ def judge(material: Material, plan: Plan, result: Result, ledger: TrialLedger, *
                       "warning": pbo.warning, "of": "the neighbourhood"}
         out["walk_forward"] = robustness.walk_forward(streams, names)
         out["null_worlds"] = robustness.null_worlds(material, plan, result, worlds=worlds, tell=tell, series=candle_tables(question))
-    out["lookahead"] = lookahead_words(question)
     out["verdict"] = verdict(result, out)
     return out
 
@@ -155,28 +163,28 @@ def cost_per_side(result: Result) -> float:
     return 1e4 * paid / result.traded if result.traded > 0 else math.nan
 
 
-def warm_up(material: Material) -> int:
+def warm_up(plan: Plan) -> int:
     """Bars at the window's start in which the rule could not speak yet: until its stop distance is known on every symbol."""
     out = 0
-    for table in material.signals():
+    for table in (t for tables in plan.tables for t in tables):
         known = np.isfinite(np.broadcast_to(np.asarray(np.nan if table.stop is None else table.stop, float), (len(table.action),)))
         out = max(out, int(np.argmax(known)) if known.any() else len(table.action))
     return out
 
 
-def lookahead_words(question: Question) -> str:
-    """What stands between the rule and the future."""
+def lookahead_words(home: Path, question: Question) -> str:
+    """What stands between the rule and the future, by the newest look-ahead check on this computer."""
     if question.choice is None:
         return "signals from outside: Sextant cannot know what they were made of"
-    return (f"{question.rule}: decided on closed bars, filled at the next open; the rule is in the look-ahead test "
-            "with everything it reads")
+    found = strategy_badge(home, [question.choice.name, *(c.name for c, _ in question.also)])
+    return f"{question.rule}: decided on closed bars, filled at the next open. {found.state}: {found.words}"
 
 
 def candle_tables(question: Question) -> Callable[[Mapping[str, Candles], Choice], list[Signals] | None]:
     """Tables of a rule that needs candles alone, or module A made from them; None for what reads other data."""
     def series(drawn: Mapping[str, Candles], choice: Choice) -> list[Signals] | None:
         rule = strategy(choice.name)
-        if rule.reads not in ((), ("A",)) or question.also:
+        if rule.reads not in ((), ("A",)) or rule.forecasts or question.also:
             return None
         return [signals_of(choice, s, question.market, c, trend_inputs(s, c, question) if rule.reads else None) for s, c in drawn.items()]
 
@@ -215,6 +223,8 @@ def verdict(result: Result, h: Mapping[str, Any]) -> dict[str, Any]:
     random = h.get("random_entries")
     if random and random["runs"]:
         reasons.append(f"{100 * random['p']:.0f} % of random entries with the same exits did at least as well")
+    elif random and random.get("words"):
+        reasons.append(f"random entries: {random['words']}")
     around = h.get("neighbours_profitable")
     if around is not None:
         reasons.append(f"{around:.0%} of the settings 20 % around it earn something")
@@ -222,7 +232,7 @@ def verdict(result: Result, h: Mapping[str, Any]) -> dict[str, Any]:
         ("without its five best trades it loses", total > 0 > h["without_best_5"]),
         ("at twice the costs it loses", total > 0 > h.get("costs_doubled", 1.0)),
         ("one bar later it loses", total > 0 > h.get("one_bar_late", 1.0)),
-        ("most neighbouring settings lose", around is not None and around < 0.5 < total + 1),
+        ("most neighbouring settings lose", around is not None and around < 0.5),
     ) if bad]
     held = next((b["total_return"] for b in h.get("baselines", ()) if b["name"] == "buy and hold"), None)
     if held is not None:
@@ -259,6 +269,7 @@ def assumptions(plan: Plan) -> list[str]:
         (f"no entries after {limits.daily_loss or 0:.0%} lost in a day", limits.daily_loss),
         (f"at most {limits.max_positions} positions of {limits.position_cap:.0%} of equity", True),
         (f"no entries {limits.break_bars} bars after a move of {limits.break_sigmas or 0:g} standard deviations", limits.break_sigmas),
+        (f"stops tightened to {limits.break_stop_atr or 0:g} average true ranges after such a move", limits.break_stop_atr),
     ) if value is not None]
     out.append("; ".join(on))
     inferred = [c.symbol for c in plan.contracts if c.inferred]
@@ -282,14 +293,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (np.floating, float)):
         return float(value) if math.isfinite(value) else None
     return value
-
-
-def asked_config(question: Question, **changes: Any) -> Question:
-    """The same question with another configuration."""
-    unknown = [n for n in changes if n not in {f.name for f in dataclasses.fields(question.config)}]
-    if unknown:
-        raise InputError(f"configuration: there is no {unknown[0]!r}")
-    return dataclasses.replace(question, config=dataclasses.replace(question.config, **changes))
 
 
 def window_words(result: Result) -> str:

@@ -21,16 +21,19 @@ from analysis.statistics import honesty
 from core.backtest.engine import SWEEP_METRICS, Variant, run, sweep
 from core.backtest.plan import Plan
 from core.backtest.question import Material, Question, gather
+from core.backtest.result import Result
+from core.stored import keep_newest
 from core.strategies import COMMON, Choice, strategy
 from data.errors import InputError
 from data.storage.durable import no_fault, replace_file
 from models.trials import Trial
 
 if TYPE_CHECKING:
-    from core.judging import Judging
+    from core.forecasting import Forecasting
     from models.trials import TrialLedger
 
 MOST_SETS, CHUNK, JUDGED_SETS = 5_000, 50, 200
+KEPT_SWEEPS = 200
 BY_CONFIG = ("stop_atr", "reward", "trail_atr")  # turned by the configuration, not by making signals again
 KEPT_BYTES = 64 * 2**20  # of actions between chunks
 Tell = Callable[[int, int, str], None]
@@ -57,7 +60,7 @@ class SweepResult:
         return "\n".join(lines)
 
 
-def run_sweep(sextant: Judging, question: Question, grid: Mapping[str, tuple[float, ...]], ledger: TrialLedger, *, home: Path,
+def run_sweep(sextant: Forecasting, question: Question, grid: Mapping[str, tuple[float, ...]], ledger: TrialLedger, *, home: Path,
               progress: Tell | None = None) -> SweepResult:
     """Every combination of the grid.
 
@@ -66,11 +69,10 @@ def run_sweep(sextant: Judging, question: Question, grid: Mapping[str, tuple[flo
     InputError
         For signals from outside, unknown parameters, values out of range, or more than 5,000 sets.
     """
-    if question.choice is None:
-        raise InputError("a sweep turns the parameters of a strategy; signals from a file have none")
+    choice = question.turned
     if question.also:
         raise InputError("a sweep turns one strategy; sweep each alone, then backtest them as one portfolio")
-    rule = strategy(question.choice.name)
+    rule = strategy(choice.name)
     if not grid:
         raise InputError(f"expected at least one parameter with values, e.g. enter=0.5:0.8:0.05; {rule.name} has "
                          f"{', '.join(p.name for p in (*rule.parameters, *COMMON))}")
@@ -79,7 +81,7 @@ def run_sweep(sextant: Judging, question: Question, grid: Mapping[str, tuple[flo
         raise InputError(f"the grid has {count:,} sets; at most {MOST_SETS:,} are run at once. Take wider steps")
     sets = [dict(zip(grid, combination, strict=True)) for combination in itertools.product(*grid.values())]
     for values in (sets[0], sets[-1], *({name: v} for name, vs in grid.items() for v in vs)):
-        rule.values({**question.choice.values, **values})
+        rule.values({**choice.values, **values})
     for name in ("reward", "trail_atr"):
         if any(v <= 0 for v in grid.get(name, ())):
             raise InputError(f"grid {name}: expected values above zero; without {'a target' if name == 'reward' else 'a trailing stop'} "
@@ -88,7 +90,7 @@ def run_sweep(sextant: Judging, question: Question, grid: Mapping[str, tuple[flo
     if fixed:
         raise InputError(f"grid {fixed[0]}: cannot be swept; sweep stop_atr, or run a backtest for each")
     for name in ("stop_percent", "adaptive_stop"):
-        if question.choice.values.get(name) and "stop_atr" in grid:
+        if choice.values.get(name) and "stop_atr" in grid:
             raise InputError(f"grid stop_atr: the stop is not set by it while {name} is; leave one of them out")
     tell = progress or (lambda done, total, words: None)
     tell(0, count, "Reading candles and scores")
@@ -107,6 +109,7 @@ def run_sweep(sextant: Judging, question: Question, grid: Mapping[str, tuple[flo
         file.parent.mkdir(parents=True, exist_ok=True)
         kept = [[_known(x) for x in row] for row in found.tolist()]
         replace_file(file, json.dumps(kept).encode(), no_fault, "sweep")
+        keep_newest(file.parent.glob("*.json"), KEPT_SWEEPS)
         if sum(a.nbytes for a in actions.values()) > KEPT_BYTES:
             actions.clear()
         tell(min(first + CHUNK, count), count, f"{min(first + CHUNK, count):,} of {count:,} sets")
@@ -117,17 +120,17 @@ def run_sweep(sextant: Judging, question: Question, grid: Mapping[str, tuple[flo
 
 def base_plan(material: Material, grid: Mapping[str, tuple[float, ...]]) -> Plan:
     """The plan whose distances every set scales."""
-    assert material.question.choice is not None
-    values = dict(material.question.choice.values)
+    choice = material.question.turned
+    values = dict(choice.values)
     for p in COMMON:
         if p.name in grid:
             values[p.name] = 1.0 if p.name == "trail_atr" else p.default
-    return material.plan(signals=material.signals(Choice(material.question.choice.name, values)))
+    return material.plan(signals=material.signals(Choice(choice.name, values)))
 
 
 def variant(material: Material, values: Mapping[str, float], actions: dict[tuple[float, ...], np.ndarray]) -> Variant:
     """One set for the compiled engine; actions of equal rule parameters are made once."""
-    assert material.question.choice is not None
+    choice = material.question.turned
     changes: dict[str, Any] = {}
     if "stop_atr" in values:
         changes["stop_multiple"] = values["stop_atr"] / COMMON[0].default
@@ -143,8 +146,7 @@ def variant(material: Material, values: Mapping[str, float], actions: dict[tuple
     def action() -> np.ndarray:
         with _MAKING:
             if key not in actions:
-                assert material.question.choice is not None
-                made = material.signals(Choice(material.question.choice.name, {**material.question.choice.values, **own}))
+                made = material.signals(Choice(choice.name, {**choice.values, **own}))
                 actions[key] = np.stack([t.action for t in sorted(made, key=lambda t: t.symbol)])
             return actions[key]
 
@@ -204,7 +206,7 @@ def _known(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _result(material: Material, plan: Plan, values: Mapping[str, float], actions: dict[tuple[float, ...], np.ndarray]) -> Any:
+def _result(material: Material, plan: Plan, values: Mapping[str, float], actions: dict[tuple[float, ...], np.ndarray]) -> Result:
     made = variant(material, values, actions)
     tables = plan.tables
     if made.action is not None:

@@ -41,11 +41,16 @@ class Refusal(IntEnum):
     CORRELATION = 16
     HELD = 17
     HOLE = 18
+    BEYOND_LEVEL = 19
 
 
 @dataclass(frozen=True)
 class RiskLimits:
     """The figures of methods.md 7.2. None switches a limit off. Shares are fractions of equity.
+
+    `break_stop_atr`: at the close at which a volatility break is seen, the stop of the symbol's open position moves to so many average
+    true ranges from that close (methods.md: 1.5) where that is nearer than it was; it never loosens, and no stop is made where there
+    was none. Off by default.
 
     `tail_var`, `tail_es` and `correlation_cap` need daily returns and run in the reference engine (decisions.md 26); with one of
     them set, the compiled engine is not used.
@@ -68,6 +73,7 @@ class RiskLimits:
     streak_pause_h: float = 24.0
     break_sigmas: float | None = 4.0
     break_bars: int = 12
+    break_stop_atr: float | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (("max_positions", 1, 1_000), ("position_cap", 0.0, 125.0), ("gross_cap", 0.0, 125.0),
@@ -75,10 +81,13 @@ class RiskLimits:
                                 ("tail_var", 0.0, 10.0), ("tail_es", 0.0, 10.0), ("correlation_cap", 0.0, 125.0),
                                 ("drawdown_stop", 0.0, 1.0), ("rearm_days", 0.0, 36_500.0), ("daily_loss", 0.0, 1.0),
                                 ("cooldown_bars", 0, 1_000_000), ("losing_streak", 1, 1_000), ("streak_pause_h", 0.0, 1e6),
-                                ("break_sigmas", 0.0, 1e3), ("break_bars", 1, 1_000_000)):
+                                ("break_sigmas", 0.0, 1e3), ("break_bars", 1, 1_000_000), ("break_stop_atr", 0.0, 1e3)):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise InputError(f"limits.{name}: expected {low:g} to {high:g}, got {value!r}; shares are fractions, 0.2 means 20 %")
+        if self.break_stop_atr is not None and self.break_sigmas is None:
+            raise InputError("limits.break_stop_atr: stops are tightened after a volatility break, and break_sigmas is off; set it, "
+                             "e.g. to 4")
 
     def gross(self, market: Market) -> float:
         return self.gross_cap if self.gross_cap is not None else 1.0 if market is Market.SPOT else 3.0

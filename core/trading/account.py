@@ -45,6 +45,7 @@ class Position:
     extreme: float = math.nan
     trailed: bool = False
     inside_bar: int = -1  # the bar in which a limit filled, whose extremes are partly older than the position
+    unit: float = 1.0  # of a trailing distance: the first fill's price where distances are shares of it
     risk: float = math.nan  # quote currency lost at the first stop, before costs
     fills: int = 0
     next_stamp: int = 0  # the first funding stamp not yet charged

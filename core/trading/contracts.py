@@ -1,7 +1,17 @@
 """What may be traded: tick, step, minimum notional and maintenance rate of a symbol (decisions.md 9 and 23).
 
-The shipped table is a copy of the exchange's public filters at its date. Exchanges change them; a symbol that is not in it gets
-values inferred from the decimals of its candles, and says so.
+The shipped table is the exchange's public filters at its date, applied to all of the past. Exchanges change them (SOLUSDT was traded
+in steps of 0.01 in 2021); a symbol that is not in it gets values inferred from the decimals of its candles, and says so.
+
+Compared with recorded answers of the exchange (tests/test_core/test_contracts.py, where SEXTANT_REAL_DATA is set):
+
+- perpetuals: tick, step and minimum notional of all twelve with exchangeInfo of 2026-07-03;
+- spot: BTCUSDT and ETHUSDT with exchangeInfo of 2026-07-03; tick and step of the other ten with the best quotes of 2026-07-15, which lie
+  on the grid and one tick apart; the ticks of BTC, ETH, BNB, SOL, XRP and ADA with the decimals of their hourly candles;
+- maintenance rates of BTC, ETH, BNB, SOL, XRP and ADA with the leverage brackets of 2024-10-24.
+
+Not compared with anything: the minimum notional of ten spot symbols (5, as of the two that are known) and the maintenance rates of
+DOGE, AVAX, LINK, DOT, LTC and TRX.
 """
 
 from __future__ import annotations
@@ -14,7 +24,7 @@ from data.errors import InputError
 from data.frames import PRICE_COLUMNS, Candles
 from data.market import Market
 
-TABLE_DATE = "2025-10-01"
+TABLE_DATE = "2026-07-15"
 MAINTENANCE = 0.005  # where the table does not know: the lowest bracket of most contracts
 DEFAULT_MINIMUM_NOTIONAL = 5.0
 MOST_DECIMALS = 8
@@ -73,11 +83,11 @@ def _per_unit(grid: float) -> float:
 # symbol: tick, step, minimum notional; perpetuals with the maintenance rate of the lowest bracket
 _SPOT: dict[str, tuple[float, float, float]] = {
     "BTCUSDT": (0.01, 0.00001, 5), "ETHUSDT": (0.01, 0.0001, 5), "BNBUSDT": (0.01, 0.001, 5), "SOLUSDT": (0.01, 0.001, 5),
-    "XRPUSDT": (0.0001, 0.1, 5), "ADAUSDT": (0.0001, 0.1, 5), "DOGEUSDT": (0.00001, 1, 1), "AVAXUSDT": (0.01, 0.01, 5),
-    "LINKUSDT": (0.01, 0.01, 5), "DOTUSDT": (0.001, 0.01, 5), "LTCUSDT": (0.01, 0.001, 5), "TRXUSDT": (0.0001, 0.1, 5),
+    "XRPUSDT": (0.0001, 0.1, 5), "ADAUSDT": (0.0001, 0.1, 5), "DOGEUSDT": (0.00001, 1, 5), "AVAXUSDT": (0.001, 0.01, 5),
+    "LINKUSDT": (0.001, 0.01, 5), "DOTUSDT": (0.001, 0.01, 5), "LTCUSDT": (0.01, 0.001, 5), "TRXUSDT": (0.0001, 0.1, 5),
 }
 _PERP: dict[str, tuple[float, float, float, float]] = {
-    "BTCUSDT": (0.1, 0.001, 100, 0.004), "ETHUSDT": (0.01, 0.001, 20, 0.004), "BNBUSDT": (0.01, 0.01, 5, 0.005),
+    "BTCUSDT": (0.1, 0.001, 50, 0.004), "ETHUSDT": (0.01, 0.001, 20, 0.004), "BNBUSDT": (0.01, 0.01, 5, 0.005),
     "SOLUSDT": (0.01, 0.01, 5, 0.005), "XRPUSDT": (0.0001, 0.1, 5, 0.005), "ADAUSDT": (0.0001, 1, 5, 0.005),
     "DOGEUSDT": (0.00001, 1, 5, 0.005), "AVAXUSDT": (0.001, 1, 5, 0.0075), "LINKUSDT": (0.001, 0.01, 20, 0.005),
     "DOTUSDT": (0.001, 0.1, 5, 0.0065), "LTCUSDT": (0.01, 0.001, 20, 0.005), "TRXUSDT": (0.00001, 1, 5, 0.0065),

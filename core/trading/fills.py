@@ -61,6 +61,16 @@ def exit_level(entry: float, distance: float, per_unit: float, side: int) -> flo
 
 
 @rule
+def price_level(entry: float, level: float, multiple: float, per_unit: float, side: int) -> float:
+    """A stop or target given as a price, its distance from the entry times `multiple`. A sell level is rounded down; NaN stays."""
+    if level != level:
+        return level
+    if multiple != 1.0:
+        level = entry + (level - entry) * multiple
+    return round_price(level, per_unit, side < 0)
+
+
+@rule
 def trailing_level(extreme: float, distance: float, per_unit: float, side: int) -> float:
     """Where a trailing stop hangs under (short: over) the best price up to the bar before."""
     return round_price(extreme - side * distance, per_unit, side < 0)

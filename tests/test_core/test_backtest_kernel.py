@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from core.backtest import engine, kernel
+from core.backtest.engine import Variant
 from core.backtest.kernel import simulate
 from core.backtest.result import Reason
 from core.risk.limits import RiskLimits
@@ -33,12 +34,18 @@ def agreed(seed):
            [(r.bar, r.moment, r.symbol, r.side, r.code) for r in fast.refused], seed
     for name in ("equity", "cash", "gross"):
         np.testing.assert_allclose(getattr(slow, name), getattr(fast, name), rtol=0, atol=1e-6, err_msg=f"seed {seed} {name}")
+    swept = engine.sweep(plan, [Variant("same", {})], threads=1)
+    for name, figure in slow.metrics.items():
+        expected = pytest.approx(np.nan if figure is None else figure, rel=1e-9, abs=1e-9, nan_ok=True)
+        assert (np.nan if fast.metrics[name] is None else fast.metrics[name]) == expected, (seed, name)
+        if name in ("total_return", "sharpe", "sortino", "max_drawdown", "exposure"):
+            assert swept[name][0] == expected, (seed, name)
     return slow
 
 
 def test_compiled_equals_reference_on_200_random_accounts(seed):
     simulate.compile()
-    reasons, refusals, partial, ambiguous, trades, funded = set(), set(), 0, 0, 0, 0
+    reasons, refusals, partial, ambiguous, trades, funded, drawn, tightened = set(), set(), 0, 0, 0, 0, set(), 0
     for k in range(200):
         result = agreed(seed + k)
         trades += len(result.trades)
@@ -47,15 +54,21 @@ def test_compiled_equals_reference_on_200_random_accounts(seed):
         partial += sum(t.fills > 2 for t in result.trades)
         ambiguous += sum(t.ambiguous for t in result.trades)
         funded += sum(t.funding != 0.0 for t in result.trades)
+        config = result.plan.config
+        drawn.add((config.distances, config.limits.break_stop_atr is not None))
+        if config.limits.break_stop_atr is not None and tightened < 3:
+            without = dataclasses.replace(result.plan, tighten=np.full((len(result.symbols), 1), np.nan))
+            tightened += repr(engine.run(without, engine="compiled").trades) != repr(result.trades)
     assert reasons == set(Reason), "a rule that never acted was not compared"
-    assert {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13} <= refusals
+    assert {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 19} <= refusals
+    assert {(d, t) for d in ("quote", "fraction", "price") for t in (False, True)} == drawn and tightened == 3
     assert partial > 100 and ambiguous > 10 and funded > 100 and trades > 2_000
 
 
 def test_kernel_file_changes_with_its_parts():
     """The compiler's cache watches only kernel.py; without this an upgrade of the fill rules could run old machine code."""
     root = Path(kernel.__file__).parents[1]
-    parts = [root / "backtest/kernel_parts.py", root / "trading/fills.py"]
+    parts = [root / name for name in ("backtest/kernel_loop.py", "backtest/kernel_parts.py", "trading/fills.py", "trading/rule.py")]
     digest = hashlib.sha256(b"".join(p.read_bytes() for p in parts)).hexdigest()[:12]
     assert digest == kernel.PARTS, f'write PARTS = "{digest}" in core/backtest/kernel.py'
 

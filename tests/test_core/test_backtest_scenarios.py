@@ -14,6 +14,7 @@ from core.backtest.signals import Signals
 from core.risk.limits import Refusal, RiskLimits
 from core.trading.contracts import Contract
 from data.frames import Candles
+from data.indicators.ranges import atr
 from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Costs, Interval, Market
 from tests.backtest_worlds import bars
 from tests.made_candles import JAN_2024
@@ -154,6 +155,73 @@ def test_trailing_stop_uses_extremes_up_to_the_bar_before():
     not 107, so it stays; at its close it becomes 107. Bar 3 opens at 108 and touches 106: out at 107, profit 70."""
     trade = only(played([FLAT, (100, 105, 99, 104), (104, 110, 103, 109), (108, 108, 106, 107), FLAT], {0: 1}, signals={"trail": 3.0}))
     assert trade.reason is Reason.TRAILING and trade.exit_bar == 3 and trade.exit_price == 107.0 and trade.pnl == near(70.0)
+
+
+def test_trailing_distance_of_a_later_close_replaces_the_one_before():
+    """Trail 5 at the entry: bar 1 high 105, stop 100. At bar 2's close the column says 2: highest 110, stop 108. At bar 3's close it says
+    9: 111 - 9 = 102 would loosen, so 108 stays; bar 4 touches 107: out at 108, +80. The column is empty in between."""
+    rows = [FLAT, (100, 105, 100, 104), (104, 110, 104, 109), (109, 111, 108.5, 110), (110, 110, 107, 108), FLAT]
+    trail = np.array([5.0, np.nan, 2.0, 9.0, np.nan, np.nan])
+    trade = only(played(rows, {0: 1}, signals={"trail": trail}))
+    assert trade.reason is Reason.TRAILING and (trade.exit_bar, trade.exit_price) == (4, 108.0) and trade.pnl == near(80.0)
+
+
+def test_trailing_stop_may_begin_after_the_entry():
+    """Stop 97, no trail until bar 2's close says 1: highest so far 106, stop 105. Bar 3 opens at 104: out there, +40. As shares of the
+    fill's price (100) the same: 3 % and 1 %."""
+    rows = [FLAT, (100, 106, 99, 105), (105, 105.5, 104, 105.2), (104, 104, 104, 104), FLAT]
+    for distances, unit in (("quote", 1.0), ("fraction", 0.01)):
+        trail = np.array([np.nan, np.nan, 1.0, np.nan, np.nan]) * unit
+        trade = only(played(rows, {0: 1}, signals={"stop": 3.0 * unit, "trail": trail}, distances=distances))
+        assert trade.reason is Reason.TRAILING and trade.exit_price == 104.0 and trade.pnl == near(40.0) and trade.risk == near(30.0)
+
+
+def test_stop_and_target_as_prices_stand_where_they_are_whatever_the_fill():
+    """Decided at 100 with stop 97.5 and target 104, filled at the open of 101: the stop is 97.5 and not 98.5. Bar 2 falls to 98 and holds;
+    bar 3 rises to 104: +30. Planned loss 10 x 3.5 = 35. A short: stop 103, target 96, filled at 99, bar 2 rises to 103: -40."""
+    rows = [FLAT, (101, 101, 99, 100), (100, 101, 98, 100), (100, 104, 99, 103), FLAT]
+    trade = only(played(rows, {0: 1}, signals={"stop": 97.5, "target": 104.0}, distances="price"))
+    assert trade.reason is Reason.TARGET and trade.exit_price == 104.0 and trade.pnl == near(30.0) and trade.risk == near(35.0)
+    rows = [FLAT, (99, 100, 98, 99), (99, 103, 98, 100), FLAT]
+    trade = only(played(rows, {0: -1}, market="perp", signals={"stop": 103.0, "target": 96.0}, distances="price"))
+    assert trade.reason is Reason.STOP and trade.exit_price == 103.0 and trade.pnl == near(-40.0)
+
+
+def test_risk_is_sized_to_a_stop_price():
+    """1 % of 10000 at a fill of 101 with the stop at 97: 100 / 4 = 25 units; stopped out in bar 2: -100."""
+    rows = [FLAT, (101, 101, 99, 100), (100, 100, 96, 98), FLAT]
+    trade = only(played(rows, {0: 1}, sizing="risk", size=0.01, signals={"stop": 97.0}, distances="price"))
+    assert trade.quantity == near(25.0) and trade.pnl == near(-100.0)
+
+
+def test_entry_that_opens_beyond_its_stop_price_is_not_made():
+    """Decided at 100, stop 97; the next open is 96. And with the target 104 and an open of 104: refused too."""
+    for rows in ([FLAT, (96, 97, 95, 96), FLAT], [FLAT, (104, 105, 103, 104), FLAT]):
+        result = played(rows, {0: 1}, signals={"stop": 97.0, "target": 104.0}, distances="price")
+        assert not result.trades and [r.code for r in result.refused] == [Refusal.BEYOND_LEVEL]
+        assert "already beyond the stop or the target" in result.refused[0].words
+
+
+def test_volatility_break_tightens_an_open_stop_and_never_loosens_it():
+    """250 quiet bars (100, closing alternately at 100.1 and 99.9, ranges of 2 around): ATR near 2. Long at bar 245 with the stop 10 below.
+    Bar 248 closes at 105, a jump: the stop moves to 105 - 1.5 ATR, floored to the tick, and bar 249 touches it. With the option off it
+    stays; with a stop already nearer than that nothing moves."""
+    rows = [(100.0, 101.0, 99.0, 100.1 if k % 2 else 99.9) for k in range(252)]
+    rows[248] = (100.0, 105.5, 99.9, 105.0)
+    rows[249] = (105.0, 105.2, 100.5, 101.0)
+    held = atr(bars(rows))[248]
+    assert 2.0 < held < 2.5
+    on = RiskLimits(**(RiskLimits.none().__dict__ | {"break_sigmas": 4.0, "break_stop_atr": 1.5}))
+    trade = only(played(rows, {244: 1}, signals={"stop": 10.0}, limits=on))
+    level = math.floor((105.0 - 1.5 * held) * 100) / 100
+    assert trade.reason is Reason.STOP and trade.exit_bar == 249 and trade.exit_price == level
+    assert trade.pnl == near(10 * (level - 100.0)) and trade.risk == near(100.0)
+    off = RiskLimits(**(RiskLimits.none().__dict__ | {"break_sigmas": 4.0}))
+    assert only(played(rows, {244: 1}, signals={"stop": 10.0}, limits=off)).reason is Reason.END
+    trail = np.where(np.arange(252) < 248, np.nan, 2.0)
+    nearer = only(played(rows, {244: 1}, signals={"stop": 10.0, "trail": trail}, limits=on))
+    assert nearer.reason is Reason.TRAILING and nearer.exit_price == 103.5  # 105.5 - 2 is nearer than 105 - 1.5 ATR
+    assert only(played(rows, {244: 1}, limits=on)).reason is Reason.END  # without a stop there is none to tighten
 
 
 def test_limit_entry_fills_only_when_traded_through():

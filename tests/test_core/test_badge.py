@@ -36,6 +36,19 @@ def test_changed_code_makes_it_outdated(tmp_path, monkeypatch):
     assert badges.badge(tmp_path, "A").state == "outdated"
 
 
+def test_a_strategy_is_passed_failed_outdated_or_unchecked(tmp_path, monkeypatch):
+    assert badges.strategy_badge(tmp_path, ["trend"]).state == "unchecked"
+    found = (Finding("trend", "strategy", "", 9, 9, True), Finding("breakout", "strategy", "", 9, 9, False))
+    badges.keep(tmp_path, LookaheadReport(found, (), 20, 1), 1_700_000_000_000)
+    assert badges.strategy_badge(tmp_path, ["trend"]).state == "passed"
+    bad = badges.strategy_badge(tmp_path, ["trend", "breakout"])
+    assert bad.state == "failed" and "Looks ahead in breakout (checked 2023-11-14" in bad.words
+    assert badges.strategy_badge(tmp_path, ["ema_cross"]).state == "unchecked"
+    assert badges.badge(tmp_path, "A").state == "passed"  # a strategy's fault is not the module's
+    monkeypatch.setattr(badges, "code_version", lambda packages=(): "other")
+    assert badges.strategy_badge(tmp_path, ["trend"]).state == "outdated"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"at_ms": "x"}'])
 def test_a_damaged_file_reads_as_unchecked(tmp_path, text):
     (tmp_path / badges.FILE).write_text(text)

@@ -23,6 +23,7 @@ from core.backtest.sweeping import run_sweep
 from core.risk.limits import RiskLimits
 from core.risk.sizing import Sizing
 from core.settings import Settings
+from core.stored import keep_newest
 from core.strategies import Choice
 from core.wiring import build as wire
 from data.clock import FixedClock, parse_time
@@ -100,6 +101,30 @@ def test_random_entries_know_nothing_and_an_oracle_knows_all():
     assert robustness.random_entries(plan, run(plan), runs=99).p == 0.01
 
 
+def test_random_entries_are_not_computed_where_they_would_be_another_thing():
+    candles = bars([(100, 101, 99, 100)] * 60)
+    action = np.zeros(60, np.int8)
+    action[[5, 20]], action[[10, 30]] = Action.ENTER_LONG, Action.EXIT
+    sparse = np.where(action == Action.ENTER_LONG, 3.0, np.nan)
+
+    def asked(tables, config=FREE):
+        plan = build(config, {"AAAUSDT": candles}, tables)
+        return robustness.random_entries(plan, run(plan), runs=20)
+
+    several = asked([Signals("AAAUSDT", action, strategy="a"), Signals("AAAUSDT", np.zeros(60, np.int8), strategy="b")])
+    assert several.runs == 0 and np.isnan(several.p) and "several rules share the account" in several.words
+    assert "the stop is known at the entries alone" in asked([Signals("AAAUSDT", action, stop=sparse)]).words
+    priced = asked([Signals("AAAUSDT", action, stop=np.where(sparse > 0, 97.0, np.nan))], dataclasses.replace(FREE, distances="price"))
+    assert "prices of their own moment" in priced.words
+    assert asked([Signals("AAAUSDT", action)]).runs == 20
+
+
+def test_doubled_costs_stay_within_what_can_be_asked():
+    dear = dataclasses.replace(FREE, costs=Costs(maker_bps=-1.0, taker_bps=700.0))
+    fees = robustness.doubled_costs(random_plan(1, config=dear)).config.fees
+    assert (fees.maker_bps, fees.taker_bps) == (-1.0, 1000.0)
+
+
 def test_random_positions_keep_count_sides_and_lengths():
     rng = np.random.default_rng(3)
     side, length = np.array([1, -1, 1, 1]), np.array([3, 5, 2, 9])
@@ -134,6 +159,27 @@ def test_where_it_came_from_adds_up(done):
     for rows in (done.honesty["by_symbol"], done.honesty["by_regime"], robustness.by_reason(done.result)):
         assert sum(r["pnl"] for r in rows) == pytest.approx(profit, abs=1e-6)
         assert sum(r["trades"] for r in rows) == len(done.result.table)
+
+
+@pytest.mark.parametrize(("quick", "worlds"), [(True, 0), (False, 0), (False, 3)])
+def test_progress_is_told_to_its_end_and_no_further(sextant, quick, worlds):
+    """What the bar was told adds up: each step once, the last one at the total."""
+    told = []
+    sextant.backtest(ask(["BTCUSDT"], {"bars": 300}, rule="ema_cross"), quick=quick, worlds=worlds,
+                     progress=lambda at, total, words: told.append((at, total)))
+    assert [at for at, _ in told] == list(range(1, len(told) + 1)) and {total for _, total in told} == {len(told)}
+
+
+def test_the_panel_says_how_the_rule_stood_in_the_look_ahead_check(sextant, done, tmp_path):
+    from core.backtest.study import lookahead_words
+    from core.badge import keep
+    from core.futures import Finding
+    from core.lookahead import LookaheadReport
+
+    assert "unchecked: Not checked on this computer yet" in done.honesty["lookahead"]
+    keep(tmp_path, LookaheadReport((Finding("ema_cross", "strategy", "", 9, 9, True),), (), 20, 1), 1_700_000_000_000)
+    words = lookahead_words(tmp_path, done.question)
+    assert "passed: Nothing from the future: passed 20 cuts and 1 poisoned futures on 2023-11-14" in words
 
 
 def test_the_panel_is_complete_and_plain(done):
@@ -178,11 +224,27 @@ def test_signals_from_a_file_with_levels_and_symbols():
     assert b.action[1] == Action.ENTER_LONG and b.stop[1] == 2.5 and a.action[3] == Action.EXIT and np.isnan(a.stop[3])
 
 
+def test_signals_with_prices_and_a_trailing_stop_that_is_moved():
+    """Stops as prices at the entries; the target that has no column is 1.5 times as far from the close (100): 104.5, for a short 97."""
+    text = (f"time,action,stop_price,trail\n{HOURS[1]},enter_long,97,\n{HOURS[3]},hold,,2.5\n{HOURS[5]},exit,,\n{HOURS[6]},enter_short,"
+            "102,\n")
+    question = Question(("AAAUSDT",), Interval.H1, Market.PERP, None, Config(market="perp"), rows=text, bars=50)
+    assert question.config.distances == "price"
+    table = outside_signals(question, {"AAAUSDT": bars([(100, 101, 99, 100)] * 10)})[0]
+    assert table.stop[1] == 97.0 and table.target[1] == 104.5 and table.target[6] == 97.0 and np.isnan(table.stop[3])
+    assert table.action.tolist() == [0, 1, 0, 0, 0, 3, -1, 0, 0, 0] and table.trail[3] == 2.5 and np.isnan(table.trail[1])
+
+
 @pytest.mark.parametrize(("text", "words"), [
     ("when,action\n", "line 1: expected columns time, action"), ("time,action\n", "line 2: expected at least one signal"),
     (f"time,action\n{HOURS[1]},buy\n", "line 2: expected action"),
     (f"time,action\n{HOURS[2]},enter_long\n{HOURS[1]},exit\n", "line 3: time 2024-01-01T01:00:00Z is earlier"),
     (f"time,action\n{HOURS[2]},enter_long\n{HOURS[2]},exit\n", "line 3: time 2024-01-01T02:00:00Z appears twice"),
+    (f"time,action,stop_price\n{HOURS[1]},enter_long,100.5\n", "line 2: stop_price 100.5 is on the wrong side of a long entry decided at "
+                                                                "100; expected a price below it"),
+    (f"time,action,target_price\n{HOURS[1]},enter_short,101\n", "line 2: target_price 101 is on the wrong side of a short entry"),
+    (f"time,action,stop_price\n{HOURS[1]},enter_long,0\n", "line 2: stop_price '0': expected a price above zero"),
+    (f"time,action,stop_price,target\n{HOURS[1]},enter_long,99,3\n", "line 1: column target is a distance, stop_price a price"),
     ("time,action\n2031-01-01T00:00:00Z,enter_long\n", "line 2: time 2031-01-01T00:00:00Z lies outside"),
     ("time,action\n2024-01-01T00:30:00Z,enter_long\n", "line 2: time 2024-01-01T00:30:00Z is not the open_time of a 1h bar"),
     ("time,action\nyesterday,enter_long\n", "line 2: time 'yesterday'"),
@@ -203,6 +265,12 @@ def test_a_bad_question_is_refused_by_field(chosen, words):
     with pytest.raises(InputError) as caught:
         ask(["BTCUSDT"], chosen, rule="trend")
     assert words in str(caught.value)
+
+
+def test_a_window_of_too_many_bars_is_refused_not_cut(sextant, monkeypatch):
+    monkeypatch.setattr("core.backtest.question.MOST_BARS", 60)
+    with pytest.raises(InputError, match=r"candles of 1h in the window; at most 60 are traded at once"):
+        sextant.backtest(ask(["BTCUSDT"], {"start": "2026-11-01", "bars": 50}, rule="ema_cross"))
 
 
 def test_symbols_without_common_bars_and_short_windows_are_refused(sextant):
@@ -285,6 +353,42 @@ def test_runs_are_kept_and_found(sextant, done):
     for bad in ("../../x", "0" * 16):
         with pytest.raises(InputError, match="no stored run"):
             sextant.stored_backtest(bad)
+
+
+def test_a_quick_run_does_not_replace_the_full_report(sextant):
+    question = ask(["SOLUSDT"], {"bars": 400}, rule="ema_cross")
+    quick = sextant.backtest(question, quick=True, worlds=0)
+    assert sextant.backtests()[0] | {"quick": True, "trials": 1} == sextant.backtests()[0] and "pbo" not in quick.honesty
+    full = sextant.backtest(question, worlds=0)
+    sextant.backtest(question, quick=True, worlds=0)
+    assert full.result.run_id == quick.result.run_id and "pbo" in sextant.stored_backtest(quick.result.run_id)["honesty"]
+    assert next(h for h in sextant.backtests() if h["run_id"] == quick.result.run_id)["quick"] is False
+
+
+def test_damaged_runs_and_sweeps_are_named(tmp_path):
+    there = wire(Settings(home=tmp_path, world="simulated", network="off"), FixedClock(NOW))
+    done = there.backtest(ask(["BTCUSDT"], {"bars": 300}, rule="ema_cross"), quick=True, worlds=0)
+    folder = tmp_path / "tried" / "simulated" / "runs" / done.result.run_id
+    (folder / "head.json").unlink()  # as an older version left it
+    assert there.backtests()[0]["run_id"] == done.result.run_id and (folder / "head.json").is_file()
+    (folder / "head.json").write_text('{"run_id": "x"}')
+    assert there.backtests() == []
+    assert [(d.name, d.reason) for d in there.damaged_backtests()] == [(done.result.run_id, "question is missing")]
+    (folder / "report.json").write_text("{half")
+    with pytest.raises(InputError, match=r"is damaged \(report.json is not whole JSON\); run it again"):
+        there.stored_backtest(done.result.run_id)
+    swept = tmp_path / "tried" / "simulated" / "swept"
+    swept.mkdir()
+    (swept / "x.json").write_text("[1")
+    assert there.sweeps() == []
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    for k in range(5):
+        (tmp_path / f"{k}.json").write_text("{}")
+        os.utime(tmp_path / f"{k}.json", ns=(k, k))
+    keep_newest(tmp_path.glob("*.json"), 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["3.json", "4.json"]
 
 
 def test_the_report_is_the_same_bytes_anywhere(tmp_path):
