@@ -64,6 +64,7 @@ FEATURES = (
     Feature("taker_imb_20", "sum20(2 TB - V)/sum20(V)", 20), Feature("vwap_gap_24", "C/VWAP24 - 1", 24),
 )
 NAMES = tuple(feature.name for feature in FEATURES)
+POSITION = {name: i for i, name in enumerate(NAMES)}
 SERVING_BARS = 1_500  # enough for every warm-up twice over
 # The columns of the request this grew from, as people read them.
 RAW_COLUMNS = ("rsi_14", "ema_12", "ema_26", "macd", "macd_signal", "bollinger_high", "bollinger_low", "atr", "volume_delta", "returns_1m",
@@ -92,11 +93,27 @@ class FeatureTable:
 
 def feature_table(candles: Candles) -> FeatureTable:
     """All features of all bars."""
-    columns = _columns(candles)
     table = np.empty((len(candles), len(NAMES)), order="F")
-    for i, name in enumerate(NAMES):
-        table[:, i] = columns[name]
+    _columns(candles, _Table(table))
     return FeatureTable(candles.close_time, NAMES, table)
+
+
+class _Table(dict[str, np.ndarray]):
+    """Columns by name that are written through into one table at once: 37 of them are never held twice."""
+
+    def __init__(self, table: np.ndarray) -> None:
+        super().__init__()
+        self._table = table
+
+    def __setitem__(self, name: str, column: np.ndarray) -> None:
+        place = self._table[:, POSITION[name]]
+        place[:] = column
+        super().__setitem__(name, place)
+
+    def __ior__(self, more: dict[str, np.ndarray]) -> _Table:  # type: ignore[override,misc]
+        for name, column in more.items():
+            self[name] = column
+        return self
 
 
 def newest_row(candles: Candles) -> FeatureTable:
@@ -107,16 +124,16 @@ def newest_row(candles: Candles) -> FeatureTable:
 
 def raw_columns(candles: Candles) -> dict[str, np.ndarray]:
     """RAW_COLUMNS in native units: prices in quote currency, RSI 0..100, returns as fractions."""
-    bands, (line, signal, _), scaled = bollinger(candles), macd(candles), _columns(candles)
+    bands, (line, signal, _), scaled = bollinger(candles), macd(candles), _columns(candles, {})
     native = {"rsi_14": rsi(candles), "ema_12": ema(candles, window=12), "ema_26": ema(candles, window=26), "macd": line,
               "macd_signal": signal, "bollinger_high": bands.upper, "bollinger_low": bands.lower, "atr": atr(candles)}
     return {name: native[name] if name in native else scaled[name] for name in RAW_COLUMNS}
 
 
-def _columns(candles: Candles) -> dict[str, np.ndarray]:
+def _columns(candles: Candles, out: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     close, opened, high, low = candles.close, candles.open, candles.high, candles.low
     quote, base, taker = candles.quote_volume, candles.volume, candles.taker_buy_volume
-    log_return, out = candles.log_return, {}
+    log_return = candles.log_return
 
     def back(bars: int) -> np.ndarray:
         return warmed(quotient(close, shifted(close, bars)) - 1.0, candles, bars + 1)

@@ -142,9 +142,15 @@ class MarketView:
     origin: Mapping[Need, str]
     account: AccountSnapshot | None = None
     fits: object = field(default=None, compare=False)  # a FitCache of analysis, shared between views
+    kept: object = field(default=None, compare=False)  # KeptRows of analysis: what an earlier view has computed; None: nothing
     observed: Mapping[Need, Observations] = field(default_factory=dict)
     group: Mapping[Need, Mapping[str, Candles]] = field(default_factory=dict)
     longer: MarketView | None = field(default=None, compare=False)  # the needs that are read with a lead, longer by it
+    more_bars: int = 0  # by which the histories are longer than declared
+
+    def since_ms(self, need: Need) -> int:
+        """From when on the view holds what became known of observations."""
+        return first_ms(need, self.at_ms, self.interval.ms, self.more_bars * self.interval.ms)
 
     def candles(self, need: Need) -> Candles:
         """The declared candles, at most `need.bars` of them; empty when absent (then `why_absent` has the reason)."""
@@ -261,8 +267,8 @@ def shared_windows(reader: CandleReader) -> SharedWindows:
 
 
 def build_view(reader: CandleReader, symbol: str, market: Market, interval: Interval, needs: Iterable[Need], *,
-               at_ms: int | None = None, account: AccountSnapshot | None = None, fits: object = None, more_bars: int = 0,
-               observations: ObservationReader | None = None, peers: Sequence[str] = ()) -> MarketView:
+               at_ms: int | None = None, account: AccountSnapshot | None = None, fits: object = None, kept: object = None,
+               more_bars: int = 0, observations: ObservationReader | None = None, peers: Sequence[str] = ()) -> MarketView:
     """The view of one symbol at `at_ms`; without it, right after the newest stored bar (decisions.md 2).
 
     A longer interval is aggregated from the view's own where that covers the declared window, else read as stored; `origin`
@@ -331,8 +337,8 @@ def build_view(reader: CandleReader, symbol: str, market: Market, interval: Inte
     if led:
         lead = max(need.lead_bars for need in led)
         longer = build_view(reader, symbol, market, interval, [replace(need, lead_bars=0) for need in led], at_ms=moment, account=account,
-                            fits=fits, more_bars=more_bars + lead, observations=observations, peers=peers)
-    return MarketView(symbol, market, interval, moment, as_of, series, origin, account, fits, observed, group, longer)
+                            fits=fits, kept=kept, more_bars=more_bars + lead, observations=observations, peers=peers)
+    return MarketView(symbol, market, interval, moment, as_of, series, origin, account, fits, kept, observed, group, longer, more_bars)
 
 
 def _known(reader: ObservationReader | None, symbol: str, market: Market, need: Need, at_ms: int, step_ms: int,
@@ -341,12 +347,16 @@ def _known(reader: ObservationReader | None, symbol: str, market: Market, need: 
     if reader is None:
         why = f"no {need.kind} of {symbol} is stored"
         return Observations.empty(need.kind, note=why), why
-    start = at_ms - int(need.days * DAY_MS) - need.bars * step_ms - more_ms
+    start = first_ms(need, at_ms, step_ms, more_ms)
     found = reader.known(symbol, need.kind, need.market or (market if need.kind in OF_THE_VIEWS_MARKET else Market.PERP), start, at_ms)
     if len(found):
         return found, found.provenance
     why = found.note or f"no {need.kind} of {symbol} became known in the {need.days + need.bars * step_ms / DAY_MS:g} days before"
     return replace(found, note=why), why
+
+
+def first_ms(need: Need, at_ms: int, step_ms: int, more_ms: int) -> int:
+    return at_ms - int(need.days * DAY_MS) - need.bars * step_ms - more_ms
 
 
 def _own(need: Need, key: SeriesKey) -> bool:

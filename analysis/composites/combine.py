@@ -9,10 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from analysis.kept_rows import rows_of
 from analysis.module import COVERAGE_NEEDED, ScoreModule, Timeline
 from analysis.report import ModuleReport, Part, Score
 from data.frames import Candles
@@ -62,7 +64,9 @@ class Inputs:
                 from dataclasses import replace
 
                 view = replace(view, account=None)
-            held = (self.bars + lead, module.timeline(view, self.bars + lead))
+            timeline = partial(module.timeline, view)
+            rows = self.bars + lead
+            held = (rows, rows_of(module, view, rows, timeline) if lead else timeline(rows))
             self._lines[letter] = held
         return held[1]
 

@@ -103,7 +103,7 @@ def price_tie(fits: FitCache, y: np.ndarray, x: np.ndarray) -> dict[str, Any]:
         found = tie(pair[:, 0], pair[:, 1])
         return None if found is None else asdict(found)
 
-    return fits.get("cointegration/1", recent, fit) or {"note": "one of the two prices does not move by itself"}
+    return fits.get("cointegration/2", recent, fit) or {"note": "one of the two prices does not move by itself"}
 
 
 def nearest(names: Sequence[str], symbol: str, correlation: np.ndarray) -> str:

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from analysis.methods.crossings import first_crossings
 from analysis.remembered import Remembered, seals_of
 from analysis.scaling import tp
 from data.frames import LARGEST_NUMBER, Candles
@@ -152,28 +153,8 @@ def estimate_levels(hours: Candles, interest: Observations, assumptions: Liquida
 def _crossings(hours: Candles, price: np.ndarray, longs: int, window: int) -> np.ndarray:
     """For each hour and leg the close of the first of the next `window` hours that trades at or through its price."""
     if price.size * window > PLAIN_STEPS:
-        _first_crossings.compile()
-    return _first_crossings(hours.low, hours.high, hours.close_time, price, longs, window, NEVER_MS)
-
-
-@kernel
-def _first_crossings(low, high, close_time, price, longs, window, never):
-    n, legs = price.shape
-    out = np.full((n, legs), never)
-    for t in range(n):
-        for leg in range(legs):
-            level = price[t, leg]
-            for b in range(t + 1, min(n, t + 1 + window)):
-                if (low[b] <= level) if leg < longs else (high[b] >= level):
-                    out[t, leg] = close_time[b]
-                    break
-    return out
-
-
-@_first_crossings.warm_with
-def _example_crossings():
-    x = np.ones(4)
-    return x, x, np.arange(4, dtype=np.int64), np.ones((4, 2)), 1, 3, NEVER_MS
+        first_crossings.compile()
+    return first_crossings(hours.low, hours.high, hours.close_time, price, longs, window, NEVER_MS)
 
 
 def masses(levels: Levels, at_ms: np.ndarray, price: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.kept_rows import rows_of
 from analysis.module import COVERAGE_NEEDED, Causality, Metric, ScoreModule, Timeline, Track, assemble, blend, shortage
 from analysis.remembered import OfObject
 from analysis.report import Direction, ModuleReport, Score, Status
@@ -160,7 +161,7 @@ class TrendMomentum(ScoreModule):
 
     def timeline(self, view: MarketView, bars: int = 1) -> Timeline:
         """The newest rows; `extra` holds slow, fast, agreement, confidence, percentile, label (band 0..4), spot and perp S."""
-        line = self._rows(view, bars + self.config.rank_bars - 1)
+        line = rows_of(self, view, bars + self.config.rank_bars - 1, lambda count: self._rows(view, count))
         rows = len(line.score)
         bars = min(bars, rows)
         extra = dict(line.extra)

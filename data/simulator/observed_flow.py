@@ -38,10 +38,10 @@ SPOT_FLOW = 7_100  # the random stream of the venue's spot trades (tickbook.py)
 LEAN_SIZE = 0.6
 LEAST_LATENCY_MS, MEAN_LATENCY_MS = 20.0, 40.0
 SECOND_MS, STEPS_PER_SECOND = 1_000, 10
-REMEMBERED_HOURS = 90  # of seconds about 580 kB each: the three days of one symbol, and its minutes
+REMEMBERED_HOURS = {Kind.SECOND_FLOW: 90, Kind.MINUTE_FLOW: 900}  # 580 kB and 8 kB each: three days of one symbol, and of twelve
 
 Columns = dict[str, np.ndarray]
-_remembered: OrderedDict[tuple[int, str, Kind, int], Columns] = OrderedDict()
+_remembered: dict[Kind, OrderedDict[tuple[int, str, int], Columns]] = {kind: OrderedDict() for kind in KINDS}
 _guard = threading.Lock()
 
 
@@ -61,18 +61,18 @@ def observed(world: World, kind: Kind, start_ms: int, at_ms: int) -> Observation
 
 def _hour(world: World, kind: Kind, hour_ms: int) -> Columns:
     """The closed minutes of one hour; remembered once it is over."""
-    key = (world.seed, world.symbol, kind, hour_ms)
+    key, memory = (world.seed, world.symbol, hour_ms), _remembered[kind]
     with _guard:
-        found = _remembered.get(key)
+        found = memory.get(key)
         if found is not None:
-            _remembered.move_to_end(key)
+            memory.move_to_end(key)
             return found
     made, whole = _made(world, kind, hour_ms)
     if whole:
         with _guard:
-            _remembered[key] = made
-            while len(_remembered) > REMEMBERED_HOURS:
-                _remembered.popitem(last=False)
+            memory[key] = made
+            while len(memory) > REMEMBERED_HOURS[kind]:
+                memory.popitem(last=False)
     return made
 
 

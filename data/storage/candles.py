@@ -29,7 +29,7 @@ from data.storage.parts import CONFLICTS, Part, by_month, cut, empty_columns, en
 from data.storage.shelf import Broken, Shelf, series_name
 from data.view import CONFIRMED, NOT_KNOWN, Gap
 
-CACHE_BYTES = 64 << 20
+CACHE_BYTES = 48 << 20  # a year of 1m candles
 LOCK_WAIT_S = 5.0
 _READERS = 2  # decoding and hashing release the GIL; more threads gain nothing on two cores
 

@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 from data.errors import DamagedState
 from data.frames import COLUMNS, TIME_COLUMNS
 
+pa.set_memory_pool(pa.system_memory_pool())  # pyarrow's own keeps freed pages: 55 MiB more after a scan of 50 symbols
+
 FORMAT = 1
 CONFLICTS = "conflicts"  # takes the place of the month in the file of set-aside rows
 _META = "sextant"

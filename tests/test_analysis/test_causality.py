@@ -154,6 +154,21 @@ def test_a_tie_of_prices_by_hand():
     assert tie(walk[:, 0], walk[:, 0]) is None and tie(np.ones(500), walk[:500, 0]) is None
 
 
+def test_the_p_of_a_tie_is_that_of_statsmodels():
+    from statsmodels.tsa.stattools import coint
+
+    stream = np.random.default_rng(SEED)
+    for number, rows in enumerate((100, 137, 260, 900, 1200, 400)):
+        x = np.cumsum(stream.standard_normal(rows)) * 0.01
+        noise = stream.standard_normal(rows)
+        gap = (noise, np.cumsum(noise), np.convolve(noise, [1, 0.5, 0.3, -0.4, 0.2], "same"))[number % 3]
+        y = 3.0 + 0.7 * x + 0.01 * gap
+        assert tie(y, x).p == pytest.approx(coint(y, x, trend="c", autolag="aic")[1], rel=1e-9, abs=1e-15)
+    nearly = x + 1e-6 * noise[:400]
+    with pytest.warns(Warning, match="colinear"):
+        assert coint(nearly, x, trend="c", autolag="aic")[1] == tie(nearly, x).p == 0.0
+
+
 def test_the_correlation_finds_the_lag_that_warping_does_not():
     """Why the warped path is never reported as a lag."""
     stream = np.random.default_rng(SEED)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analysis.methods.crossings import first_crossings
 from analysis.methods.liquidations import (
     DEFAULT,
     LABEL,
@@ -226,3 +227,19 @@ def test_too_few_days_say_so():
 
 def test_wilson_by_hand():
     assert wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4) and wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+
+
+def test_the_first_crossing_is_that_of_a_loop_over_every_hour():
+    stream = np.random.default_rng(3)
+    for rows, window in ((5, 3), (47, 48), (48, 24), (300, 100)):
+        close = 100 * np.exp(np.cumsum(stream.standard_normal(rows) * 0.01))
+        low, high, price = close * 0.99, close * 1.01, close[:, None] * np.array([0.9, 0.985, 1.015, 1.1])
+        low[rows // 2], price[rows // 3, 1] = np.nan, np.nan
+        price[0, 3] = np.nanmax(high[1 : 1 + window])  # exactly at the level
+        ends = np.arange(rows, dtype=np.int64)
+        found = first_crossings.plain(low, high, ends, price, 2, window, -1)
+        for t in range(rows):
+            for leg in range(4):
+                hours = range(t + 1, min(rows, t + 1 + window))
+                reached = [b for b in hours if (low[b] <= price[t, leg] if leg < 2 else high[b] >= price[t, leg])]
+                assert found[t, leg] == (reached[0] if reached else -1)

@@ -102,7 +102,8 @@ def test_the_past_does_not_change_when_time_goes_on_or_the_memory_is_empty():
     earlier = SimulatedExchange(7, FixedClock(NOW - 17 * MINUTE_MS))
     for kind in observed_flow.KINDS:
         before = flow(kind, NOW - 3 * HOUR_MS, NOW - 17 * MINUTE_MS, exchange=earlier)
-        observed_flow._remembered.clear()
+        for memory in observed_flow._remembered.values():
+            memory.clear()
         after = flow(kind, NOW - 2 * HOUR_MS - 7 * MINUTE_MS, NOW)
         shared = after.event_time[np.isin(after.event_time, before.event_time)]
         assert len(shared) >= 100
