@@ -16,6 +16,8 @@ def works(sextant: Sextant) -> dict[str, Work]:
             "backtest": lambda arguments, report: _backtest(sextant, arguments, report),
             "sweep": lambda arguments, report: _sweep(sextant, arguments, report),
             "train": lambda arguments, report: _train(sextant, arguments, report),
+            "path": lambda arguments, report: _path(sextant, arguments, report),
+            "retrain": lambda arguments, report: _retrain(sextant, report),
             "tune": lambda arguments, report: _tune(sextant, arguments, report)}
 
 
@@ -63,6 +65,17 @@ def _tune(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[s
                          model=arguments.get("model"), options=TrainOptions(**arguments.get("options", {})), bars=int(arguments["bars"]),
                          trials=int(arguments["trials"]), progress=report)
     return found.document()
+
+
+def _path(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """The four models of the next twenty candles of one series."""
+    key = sextant.key(arguments["symbols"][0], arguments["interval"], arguments["market"])
+    return {"words": sextant.train_path(key, progress=report)}
+
+
+def _retrain(sextant: Sextant, report: Report) -> dict[str, Any]:
+    """Challengers for every slot whose newest version is a week old."""
+    return {"slots": [found.document() for found in sextant.retrain(progress=report)]}
 
 
 def _backfill(sextant: Sextant, arguments: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -107,7 +107,9 @@ class Logistic(_Document):
         return _scaled(X, np.array(self.document["center"]), np.array(self.document["scale"]))
 
     def forecast(self, rows: Rows) -> Forecast:
-        raw = self._inputs(rows) @ np.array(self.document["coefficients"]).T + np.array(self.document["intercept"])
+        # Row by row, not as one matrix product: BLAS rounds a row differently when other rows stand beside it.
+        parts = self._inputs(rows)[:, None, :] * np.array(self.document["coefficients"])[None, :, :]
+        raw = parts.sum(axis=2) + np.array(self.document["intercept"])
         if raw.shape[1] == 1:
             raw = np.column_stack((np.zeros(len(raw)), raw[:, 0]))
         odds = np.exp(raw - raw.max(axis=1, keepdims=True))

@@ -15,7 +15,7 @@ from data.errors import InputError, NoData
 from data.features import NAMES, SERVING_BARS, feature_table
 from data.frames import Candles
 from data.indicators import ewma_volatility
-from data.labels import LabelConfig, events, label_kind, make_labels
+from data.labels import ROUND_TRIP, LabelConfig, events, label_kind, make_labels
 from data.market import DAY_MS, Interval, did_you_mean
 
 LEAST_ROWS = 500  # below it no fold has enough to learn from
@@ -212,9 +212,20 @@ def newest_rows(candles: Mapping[str, Candles], horizon: int, *, features: tuple
     return rows.take(np.array(last, np.int64))
 
 
+def label_config(label: str, *, horizon: int | None = None, cost: float = ROUND_TRIP) -> LabelConfig:
+    """How a label is made for learning: a barrier trade that ran out of time within its own costs counts as flat.
+
+    Without that a real market has no flat outcome at all, for a return is never exactly 0.
+    """
+    return LabelConfig(horizon=horizon, cost=cost, least_return=cost if label == "triple_barrier" else 0.0)
+
+
 def make_dataset(candles: Mapping[str, Candles], label: str, config: LabelConfig | None = None, *, sampling: str = "all",
-                 features: tuple[str, ...] | None = None, extra: Extra | None = None, leave_out_empty: bool = False) -> Dataset:
+                 features: tuple[str, ...] | None = None, extra: Extra | None = None, leave_out_empty: bool = False,
+                 invented: Mapping[str, np.ndarray] | None = None) -> Dataset:
     """Features joined to a label. `sampling` "events" keeps bars where the symmetric CUSUM filter fired (methods.md 5.1).
+
+    `invented` marks bars that were filled in, by symbol: rows that are one, or whose outcome spans one, are left out.
 
     Raises
     ------
@@ -242,6 +253,10 @@ def make_dataset(candles: Mapping[str, Candles], label: str, config: LabelConfig
         y[mine], ret[mine], t1[mine] = made.value[bars], made.ret[bars], made.t1[bars]
         end[mine] = np.searchsorted(c.close_time, made.t1[bars])
         kept[mine] = made.known[bars] & (events(c, horizon=horizon)[bars] if sampling == "events" else True)
+        made_up = (invented or {}).get(rows.symbols[i])
+        if made_up is not None and made_up.any():
+            before = np.concatenate(([0], np.cumsum(made_up)))
+            kept[mine] &= before[np.minimum(end[mine], len(c) - 1) + 1] == before[bars]
     classes = {"binary": (0, 1), "three": (-1, 0, 1)}.get(kind.task, ())
     data = Dataset(rows, y, ret, rows.close_time, t1, end, label, kind.task, classes, config.cost).take(np.flatnonzero(kept))
     return _checked(data, leave_out_empty)

@@ -137,6 +137,27 @@ class MeanEnsemble(_Ensemble):
                         mean_log_odds([c.apply(p) for c, p in zip(curves, self._each(rows), strict=True)]))
 
 
+class DynamicEnsemble(_Ensemble):
+    """Mean of the calibrated log-odds under Hedge weights: who was better of late on the newest 30 % of the training part weighs more.
+
+    A fitted model's weights stand still; each walk-forward block and each retraining has its own.
+    """
+
+    @classmethod
+    def fit(cls, data: Dataset, options: FitOptions) -> DynamicEnsemble:
+        held, codes = _inner(data, options)
+        curves = {k: fit_calibrator(p, codes, data.classes, method="platt") for k, p in held.items()}
+        _, weights = dynamic_mean([curves[k].apply(p) for k, p in held.items()], codes)  # every outcome here is known by now: no delay
+        head = _head(data, {k: k for k in MEMBERS}) | {"calibrators": {k: c.document() for k, c in curves.items()},
+                                                       "weights": weights[-1].tolist()}
+        return cls({k: m.fit(data, options) for k, m in MEMBERS.items()}, head)
+
+    def forecast(self, rows: Rows) -> Forecast:
+        curves = [Calibrator.of(self.head["calibrators"][k]) for k in self.members]
+        return Forecast(rows.close_time, self.horizon, self.classes,
+                        mean_log_odds([c.apply(p) for c, p in zip(curves, self._each(rows), strict=True)], np.array(self.head["weights"])))
+
+
 class Stacking(_Ensemble):
     """A logistic regression over the members' log-probabilities, learned on their forecasts of the newest 30 %."""
 

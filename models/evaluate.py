@@ -28,6 +28,15 @@ LEAST_DEFLATED = 0.95
 DRAWS = 300
 
 
+def figure(value: float) -> str:
+    """A loss in four digits, however small its unit.
+
+    >>> figure(1.0903), figure(0.0089271)
+    ('1.0903', '0.008927')
+    """
+    return f"{value:.4f}" if abs(value) >= 0.1 else f"{value:.4g}"
+
+
 def log_losses(probability: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """`-ln p` of what happened, p floored at 1e-6, one a row."""
     return -np.log(np.clip(probability[np.arange(len(codes)), codes], LEAST_PROBABILITY, 1.0))
@@ -289,7 +298,7 @@ def verdict(against_prior: LossTest, calibration: Mapping[str, Any] | None, defl
         good.append(False)
     else:
         word = "lower" if against_prior.difference < 0 else "higher"
-        reasons.append(f"loss {abs(against_prior.difference):.4f} {word} than {against}, t = {-against_prior.t:.2f} over "
+        reasons.append(f"loss {abs(against_prior.difference):.3g} {word} than {against}, t = {-against_prior.t:.2f} over "
                        f"{against_prior.days} days (needs {max(LEAST_T, against_prior.critical):.2f})")
         good.append(against_prior.better)
     if calibration is not None:

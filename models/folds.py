@@ -13,7 +13,7 @@ from models import evaluate
 from models.calibrate import fit_calibrator
 from models.dataset import Dataset, Rows
 from models.forecaster import FitOptions, Fitted, forecaster
-from models.splits import Split
+from models.splits import GROUPS, TESTED, Split, group_of, paths
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,24 @@ class Folds:
             out[n]["profit_factor"] = evaluate.trade_metrics(side, test.ret, test.t0, cost=self.data.cost,
                                                              horizon=self.data.horizon)["profit_factor"]
         key, least = ("log_loss", "prior") if self.data.classes else ("rmse", "zero")
-        out["words"] = f"{key.replace('_', ' ')} {out[self.names[0]][key]:.4f}, {least} {out[least][key]:.4f}"
+        out["words"] = f"{key.replace('_', ' ')} {evaluate.figure(out[self.names[0]][key])}, {least} {evaluate.figure(out[least][key])}"
         return out
 
     def finished(self, method: str) -> OutOfFold:
-        tested = np.concatenate(self.tests)
-        part = np.repeat(np.arange(len(self.tests)), [len(t) for t in self.tests])
-        data = self.data.take(tested)
-        forecasts = {n: np.concatenate(f) for n, f in self.found.items()}
+        """Every block once, in time order."""
+        return self._joined([(i, np.arange(len(t))) for i, t in enumerate(self.tests)], method)
+
+    def paths(self, method: str) -> list[OutOfFold]:
+        """The five whole histories that combinatorial splits make: on each, every group is forecast by another split."""
+        group = group_of(self.data.t0, GROUPS)
+        return [self._joined([(number, np.flatnonzero(group[self.tests[number]] == g)) for g, number in enumerate(way)], method)
+                for way in paths(GROUPS, TESTED)]
+
+    def _joined(self, pieces: list[tuple[int, np.ndarray]], method: str) -> OutOfFold:
+        """Some rows of some blocks' tests, in time order, calibrated piece by piece."""
+        part = np.repeat(np.arange(len(pieces)), [len(rows) for _, rows in pieces])
+        data = self.data.take(np.concatenate([self.tests[i][rows] for i, rows in pieces]))
+        forecasts = {n: np.concatenate([f[i][rows] for i, rows in pieces]) for n, f in self.found.items()}
         calibrated = {n: _progressive(f, data, part, method) for n, f in forecasts.items() if data.classes and _has_confidence(n)}
         first = calibrated.get(self.names[0])
         judged = np.isfinite(first).all(axis=1) if first is not None else np.ones(len(data), bool)
@@ -134,6 +144,24 @@ def metrics_of(held: OutOfFold, name: str) -> dict[str, Any]:
         out["by_symbol"] = evaluate.by_group(best, codes, data.classes, np.array(data.rows.symbols)[data.rows.symbol])
         out["by_regime"] = evaluate.by_group(best, codes, data.classes, volatility_regime(data.rows))
         out["rolling"] = evaluate.rolling(best, codes, data.t0)
+    return out
+
+
+def paths_of(ways: list[OutOfFold], name: str) -> list[dict[str, float]]:
+    """Of every path: loss of the model and of knowing nothing, and what its implied trades earned after costs."""
+    out = []
+    for held in ways:
+        data = held.data.take(np.flatnonzero(held.judged))
+        shown = held.calibrated.get(name, held.forecasts[name])[held.judged]
+        if data.classes:
+            codes, side = data.codes(), evaluate.implied_side(shown, data.classes)
+            row = {"log_loss": float(evaluate.log_losses(shown, codes).mean()), "brier": float(evaluate.brier_scores(shown, codes).mean()),
+                   "prior_log_loss": float(evaluate.log_losses(held.forecasts["prior"][held.judged], codes).mean())}
+        else:
+            side = np.sign(np.nan_to_num(shown))
+            row = {"rmse": float(np.sqrt(np.nanmean((data.y - shown) ** 2))), "zero_rmse": float(np.sqrt(np.mean(data.y**2)))}
+        trades = evaluate.trade_metrics(side, data.ret, data.t0, cost=data.cost, horizon=data.horizon)
+        out.append(row | {k: float(trades[k]) for k in ("sharpe", "profit_factor", "trades")})
     return out
 
 

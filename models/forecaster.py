@@ -121,6 +121,8 @@ FORECASTERS = (
     Forecaster("last_value", "the last move again", NUMBER, "models.baselines:LastValue", baseline=True, explains=False),
     Forecaster("arima", "ARIMA(1,0,1) of the returns", NUMBER, "models.baselines:Arima", baseline=True, explains=False),
     Forecaster("ensemble_mean", "mean calibrated log-odds of LightGBM and logistic", BOTH, "models.ensembles:MeanEnsemble", explains=False),
+    Forecaster("ensemble_dynamic", "LightGBM and logistic, weighed by recent loss", BOTH, "models.ensembles:DynamicEnsemble",
+               explains=False),
     Forecaster("ensemble_stack", "LightGBM and logistic, stacked out of fold", BOTH, "models.ensembles:Stacking", explains=False),
     Forecaster("ensemble_bag", "LightGBM bagged over five block samples", BOTH, "models.ensembles:Bagging"),
 )

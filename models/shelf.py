@@ -76,6 +76,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Promotion:
+    """One change of what serves a slot: which version, when (UTC milliseconds), by whose act."""
+
+    id: str
+    at_ms: int
+    by: str
+    rolled_back: bool = False
+
+
+@dataclass(frozen=True)
 class InUse:
     """What serves a slot. `model` None: nothing usable; `words` says what was passed over and why."""
 
@@ -189,6 +199,17 @@ class Shelf:
                 words.append(f"v{number} in use")
             return InUse(f"{slot}/v{number}", found, tuple(words))
         return InUse("", None, tuple(words) or (f"no model of {slot} was promoted",))
+
+    def history(self, slot: str) -> tuple[Promotion, ...]:
+        """Every promotion and roll-back of a slot, oldest first.
+
+        Raises
+        ------
+        DamagedModel
+            When the record was changed from outside.
+        """
+        return tuple(Promotion(f"{slot}/v{h['version']}", int(h.get("at_ms", 0)), str(h.get("by", "")), bool(h.get("rolled_back")))
+                     for h in self._history(slot))
 
     def slots(self) -> tuple[str, ...]:
         if not self._root.is_dir():

@@ -21,6 +21,7 @@ BLOCK_DAYS = 30
 FOLDS = 12  # the last year of blocks
 LEAST_TRAIN = 400  # rows
 EMBARGO_SHARE = 0.01
+GROUPS, TESTED = 6, 2  # of the combinatorial splits: 15 of them, 5 paths
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def walk_forward(t0: np.ndarray, t1: np.ndarray, *, block_days: float = BLOCK_DA
     return [Split(s.train, s.test, i) for i, s in enumerate(reversed(out))]
 
 
-def combinatorial(t0: np.ndarray, t1: np.ndarray, *, groups: int = 6, tested: int = 2, embargo_ms: int = 0) -> list[Split]:
+def combinatorial(t0: np.ndarray, t1: np.ndarray, *, groups: int = GROUPS, tested: int = TESTED, embargo_ms: int = 0) -> list[Split]:
     """Combinatorial purged cross-validation: every choice of `tested` of `groups` contiguous groups, C(groups, tested) splits.
 
     References
@@ -136,7 +137,7 @@ def group_of(t0: np.ndarray, groups: int) -> np.ndarray:
     return number[position]
 
 
-def paths(groups: int = 6, tested: int = 2) -> list[list[int]]:
+def paths(groups: int = GROUPS, tested: int = TESTED) -> list[list[int]]:
     """For each path, which split gives its test rows of group 0, 1, ...: C(groups-1, tested-1) paths."""
     seen = [0] * groups
     out = [[0] * groups for _ in range(comb(groups - 1, tested - 1))]

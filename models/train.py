@@ -16,18 +16,20 @@ from analysis.statistics.prediction import Ordered, standardised
 from data.clock import iso
 from data.errors import InputError, NoData, SextantError
 from data.frames import Candles
-from data.labels import DEFAULT_LABEL, ROUND_TRIP, LabelConfig
+from data.labels import DEFAULT_LABEL, ROUND_TRIP
 from data.market import DAY_MS
 from models import evaluate
 from models.abstain import TrainingRange
 from models.calibrate import METHODS, Calibrator, fit_calibrator, no_calibration
-from models.conformal import class_sets, scaled_interval
-from models.dataset import DECAY_DAYS, Dataset, Extra, make_dataset
+from models.conformal import INTERVAL_ALPHA, class_sets, rolling_interval, scaled_interval
+from models.dataset import DECAY_DAYS, Dataset, Extra, label_config, make_dataset
 from models.drift import Reference
 from models.explain import mean_absolute, permutation_importance
-from models.folds import Folds, OutOfFold, daily_of, metrics_of
+from models.fill import filled
+from models.folds import Folds, OutOfFold, daily_of, metrics_of, paths_of
 from models.forecaster import FitOptions, Fitted, baselines_of, default_forecaster, forecaster
-from models.splits import BLOCK_DAYS, FOLDS, Split, embargo, quick, walk_forward
+from models.past import PastForecasts
+from models.splits import BLOCK_DAYS, FOLDS, Split, combinatorial, embargo, quick, walk_forward
 from models.trained import TrainedModel, plain, unit
 from models.trials import Trial
 
@@ -43,7 +45,8 @@ class Stopped(SextantError):
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How to train and judge. `mode`: walk_forward (purged 30-day blocks) or quick (TimeSeriesSplit). `folds` None: all there are.
+    """How to train and judge. `mode`: walk_forward (purged 30-day blocks), quick (TimeSeriesSplit) or cpcv (combinatorial purged, 15 splits
+    that make 5 paths). `folds` None: all there are. `fill` "regression": short holes are filled on a copy (models/fill.py).
 
     `horizon` None: the label's own. `baselines` None: every baseline of the task. `parameters` override the model's.
     """
@@ -56,6 +59,7 @@ class TrainOptions:
     sampling: str = "all"
     features: tuple[str, ...] | None = None
     leave_out_empty: bool = False
+    fill: str = "leave"
     decay_days: float = DECAY_DAYS
     class_weights: bool = True
     calibration: str = "auto"
@@ -123,15 +127,22 @@ def train(candles: Mapping[str, Candles], label: str = DEFAULT_LABEL, model: str
     options = options or TrainOptions()
     if options.calibration not in METHODS:
         raise InputError(f"expected calibration {', '.join(METHODS)}, got {options.calibration[:20]!r}")
-    data = make_dataset(candles, label, LabelConfig(horizon=options.horizon, cost=options.cost), sampling=options.sampling,
-                        features=options.features, extra=extra, leave_out_empty=options.leave_out_empty)
+    whole = {symbol: filled(c, options.fill) for symbol, c in candles.items()}
+    data = make_dataset({symbol: c for symbol, (c, _) in whole.items()}, label,
+                        label_config(label, horizon=options.horizon, cost=options.cost), sampling=options.sampling,
+                        features=options.features, extra=extra, leave_out_empty=options.leave_out_empty,
+                        invented={symbol: flags for symbol, (_, flags) in whole.items()})
     name = model or default_forecaster(data.task)
     kind = forecaster(name)
     if data.task not in kind.tasks:
         raise InputError(f"{name} answers {', '.join(kind.tasks)} labels, {label} is {data.task}; choose another of the two")
     notes = list(leak_check(data))
+    if made_up := sum(int(flags.sum()) for _, flags in whole.values()):
+        notes.append(f"{made_up} missing bars were filled by regression on a copy; no row that touches one is learned from or judged")
     names = _contestants(name, data, options)
     splits, left_out = _usable(data, make_splits(data, options))
+    if left_out and options.mode == "cpcv":
+        raise NoData(f"{left_out[0]}: every split is needed to make whole paths; back-fill more history or judge by walk-forward")
     notes += left_out
     fit_options = FitOptions(options.seed, options.threads, options.class_weights, options.decay_days, options.parameters)
     run = Folds(data, names, fit_options)
@@ -142,8 +153,12 @@ def train(candles: Mapping[str, Candles], label: str = DEFAULT_LABEL, model: str
         fold = run.do(split)
         on_fold(fold)
         progress(i + 1, total, f"block {i + 1} of {len(splits)}: {fold['words']}")
-    held = run.finished(options.calibration)
+    ways = run.paths(options.calibration) if options.mode == "cpcv" else [run.finished(options.calibration)]
+    held = ways[0]
     metrics = metrics_of(held, name)
+    if len(ways) > 1:
+        metrics["paths"] = paths_of(ways, name)
+        notes.append(f"judged by the first of {len(ways)} paths; the others stand beside it, and all look both ways in time")
     if cancelled():
         raise Stopped("the training was stopped; nothing was kept")
     fitted = kind.fit(data, fit_options)
@@ -158,6 +173,8 @@ def train(candles: Mapping[str, Candles], label: str = DEFAULT_LABEL, model: str
     shares = {int(c): float(np.mean(data.y == c)) for c in data.classes}
     summary = {n: metrics[n] for n in names} | {"verdict": verdict.document(), "importance": importance, "folds": list(run.folds),
                                                 "buy_and_hold": metrics.get("buy_and_hold"), "base_rate": shares, **after}
+    if "paths" in metrics:
+        summary["paths"] = metrics["paths"]
     trained = TrainedModel(**{f: getattr(trained, f) for f in trained.__dataclass_fields__} | {"metrics": plain(summary)})
     progress(total, total, verdict.words)
     return TrainResult(trained, tuple(run.folds), metrics, verdict, importance, tuple(notes), held, daily)
@@ -166,9 +183,11 @@ def train(candles: Mapping[str, Candles], label: str = DEFAULT_LABEL, model: str
 def make_splits(data: Dataset, options: TrainOptions) -> list[Split]:
     if options.mode == "quick":
         return quick(data.t0, data.t1, horizon=data.horizon, folds=options.folds if options.folds and options.folds < FOLDS else 5)
-    if options.mode != "walk_forward":
-        raise InputError(f"expected mode walk_forward or quick, got {options.mode[:20]!r}")
     gap = embargo(len(np.unique(data.t0)), data.horizon, data.rows.interval.ms)
+    if options.mode == "cpcv":
+        return combinatorial(data.t0, data.t1, embargo_ms=gap)
+    if options.mode != "walk_forward":
+        raise InputError(f"expected mode walk_forward, quick or cpcv, got {options.mode[:20]!r}")
     return walk_forward(data.t0, data.t1, block_days=options.block_days, folds=options.folds, embargo_ms=gap)
 
 
@@ -246,7 +265,7 @@ def _importance(run: Folds, name: str, data: Dataset) -> dict[str, dict[str, flo
 
 def _trained(name: str, fitted: Fitted, data: Dataset, held: OutOfFold, importance: Mapping[str, Mapping[str, float]],
              options: TrainOptions) -> tuple[TrainedModel, dict[str, Any]]:
-    calibrator, after = no_calibration(data.classes), {}
+    calibrator, after = no_calibration(data.classes), dict[str, Any]()
     sets = interval = None
     newest = held.part == held.part.max()
     rows = held.data
@@ -261,16 +280,40 @@ def _trained(name: str, fitted: Fitted, data: Dataset, held: OutOfFold, importan
     else:
         mean = held.forecasts[name]
         interval = scaled_interval(rows.y, mean, unit(data.label, rows.rows))
+        after = {"interval": interval_coverage(held, name)}
         said, loss = mean, (rows.y - mean) ** 2
     day = rows.t0 // DAY_MS
     _, position = np.unique(day, return_inverse=True)
     daily = np.bincount(position, loss) / np.bincount(position)
     weight = importance.get("shap") or dict.fromkeys(data.rows.names, 0.0)
-    config = {"label": data.label, "task": data.task, "horizon": data.horizon, "cost": data.cost, "symbols": list(data.rows.symbols),
+    config = {"label": data.label, "task": data.task, "horizon": data.horizon, "cost": data.cost,
+              "least_return": label_config(data.label, cost=data.cost).least_return, "symbols": list(data.rows.symbols),
               "interval": data.rows.interval.value, "features": list(data.rows.names), "dtypes": ["float64"] * len(data.rows.names),
-              "rows": len(data), "start": iso(int(data.t0.min())), "end": iso(int(data.t0.max())), "options": options.document()}
+              "rows": len(data), "start": iso(int(data.t0.min())), "end": iso(int(data.t0.max())),
+              "learned_until": iso(int(data.t1.max())), "options": options.document()}
     return TrainedModel(name, fitted, calibrator, sets, interval, TrainingRange.of(data.rows, weight),
-                        Reference.of(data.rows, said, daily), config, {}), after
+                        Reference.of(data.rows, said, daily, forecast_symbol=rows.rows.symbol[held.judged]), config, {},
+                        None if options.mode == "cpcv" else PastForecasts.of(held, name)), after  # a trader looks one way in time
+
+
+def interval_coverage(held: OutOfFold, name: str) -> dict[str, Any]:
+    """How often the outcome lay inside the interval that would have been stated at the time, from the 500 errors known then.
+
+    `adaptive` moves its level after each miss. Shares are None where no interval had 500 errors before it; `promised` is what both aim at.
+    """
+    data, mean = held.data, held.forecasts[name]
+    sigma = unit(data.label, data.rows)
+    out: dict[str, Any] = {"promised": 1.0 - INTERVAL_ALPHA}
+    for words, adaptive in (("plain", False), ("adaptive", True)):
+        inside = []
+        for number in range(len(data.rows.symbols)):  # an outcome of one symbol is no past of another
+            mine = np.flatnonzero(data.rows.symbol == number)
+            stated = rolling_interval(data.y[mine], mean[mine], sigma[mine], adaptive=adaptive, horizon=data.horizon)
+            inside.append(stated.covered(data.y[mine], mean[mine]))
+        known = np.concatenate(inside)
+        known = known[np.isfinite(known)]
+        out |= {words: float(known.mean()) if len(known) else None, "rows": len(known)}
+    return out
 
 
 def _before_after(curve: Calibrator, raw: np.ndarray, codes: np.ndarray, horizon: int) -> dict[str, Any]:

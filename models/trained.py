@@ -18,6 +18,7 @@ from models.dataset import Rows
 from models.drift import Reference
 from models.evaluate import implied_side
 from models.forecaster import Explanation, Fitted, Forecast, forecaster
+from models.past import PastForecasts
 
 MARGIN = 0.02
 
@@ -53,7 +54,8 @@ class Prediction:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """`config` says how it was made (label, horizon, features, symbols, interval, options), `metrics` how it did out of sample."""
+    """`config` says how it was made (label, horizon, features, symbols, interval, options), `metrics` how it did out of sample, `past`
+    what its walk-forward blocks forecast of the history it has learned from since."""
 
     kind: str
     fitted: Fitted
@@ -64,6 +66,7 @@ class TrainedModel:
     reference: Reference
     config: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    past: PastForecasts | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -113,6 +116,8 @@ class TrainedModel:
             "metrics.json": dict(self.metrics),
         }
         found = {f"forecaster.{name}": data for name, data in self.fitted.files().items()}
+        if self.past is not None:
+            found["past.npy"] = self.past.file()
         return found | {name: json.dumps(plain(d), indent=1, allow_nan=False).encode() for name, d in documents.items()}
 
     @classmethod
@@ -124,7 +129,8 @@ class TrainedModel:
         kind = read["head.json"]["kind"]
         return cls(kind, forecaster(kind).load(mine), Calibrator.of(read["calibrator.json"]), ClassSets.read(sets) if sets else None,
                    ScaledInterval.read(interval) if interval else None, TrainingRange.read(read["range.json"]),
-                   Reference.read(read["reference.json"]), read["config.json"], read["metrics.json"])
+                   Reference.read(read["reference.json"]), read["config.json"], read["metrics.json"],
+                   PastForecasts.read(files["past.npy"]) if "past.npy" in files else None)
 
 
 def unit(label: str, rows: Rows) -> np.ndarray:
@@ -132,8 +138,11 @@ def unit(label: str, rows: Rows) -> np.ndarray:
     return rows.sigma if label == "fwd_ret" else np.ones(len(rows))
 
 
-def entry_threshold(stop: float, target: float, cost: float, *, margin: float = MARGIN) -> float:
-    """`(stop + cost)/(target + stop) + margin`: the probability of a rise above which a trade between these barriers pays."""
+def entry_threshold(stop: np.ndarray, target: np.ndarray, cost: float, *, margin: float = MARGIN) -> np.ndarray:
+    """`(stop + cost)/(target + stop) + margin`: the probability of a rise above which a trade between these barriers pays.
+
+    All are fractions of the price, `cost` that of a round trip; shape as given.
+    """
     return (stop + cost) / (target + stop) + margin
 
 

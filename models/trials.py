@@ -80,6 +80,12 @@ class TrialLedger:
             rows = db.execute("select sharpe from trials where study = ? and sharpe is not null order by id", (study,)).fetchall()
         return np.array([row[0] for row in rows], float)
 
+    def others(self, study: str, key: str) -> tuple[int, np.ndarray]:
+        """Number of different tries of a study but the one of this key, and their Sharpe ratios: a repeat is no second try."""
+        with self._open() as db:
+            rows = db.execute("select sharpe from trials where study = ? and key <> ? order by id", (study, key)).fetchall()
+        return len(rows), np.array([row[0] for row in rows if row[0] is not None], float)
+
     def studies(self) -> dict[str, int]:
         """Every study and its number of tries."""
         with self._open() as db:

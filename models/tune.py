@@ -16,9 +16,9 @@ import numpy as np
 
 from data.errors import DamagedState, InputError
 from data.frames import Candles
-from data.labels import DEFAULT_LABEL, LabelConfig
+from data.labels import DEFAULT_LABEL
 from models import evaluate
-from models.dataset import Dataset, Extra, make_dataset
+from models.dataset import Dataset, Extra, label_config, make_dataset
 from models.forecaster import FitOptions, default_forecaster, forecaster
 from models.splits import Split, quick
 from models.train import Stopped, TrainOptions, leak_check
@@ -27,6 +27,7 @@ from models.trials import Trial, TrialLedger
 FIRST_SHARE = 0.6
 TRIALS = 50
 FOLDS = 4
+ENDED = ("COMPLETE", "PRUNED")
 STARTUP_TRIALS = 8  # complete ones before anything is cut
 DEFAULTS = {"n_estimators": 300, "learning_rate": 0.05, "max_depth": 6, "num_leaves": 31, "min_child_samples": 100, "subsample": 0.8,
             "colsample_bytree": 0.8, "reg_lambda": 5.0, "reg_alpha": 1e-3, "min_split_gain": 0.0}
@@ -87,7 +88,7 @@ def tune(candles: Mapping[str, Candles], label: str = DEFAULT_LABEL, model: str 
     options = options or TrainOptions()
     if trials < 1:
         raise InputError(f"expected at least one trial, got {trials}")
-    data = make_dataset(candles, label, LabelConfig(horizon=options.horizon, cost=options.cost), sampling=options.sampling,
+    data = make_dataset(candles, label, label_config(label, horizon=options.horizon, cost=options.cost), sampling=options.sampling,
                         features=options.features, extra=extra, leave_out_empty=options.leave_out_empty)
     name = model or default_forecaster(data.task)
     if not forecaster(name).place.startswith("models.lgbm:"):
@@ -109,8 +110,8 @@ def tune(candles: Mapping[str, Candles], label: str = DEFAULT_LABEL, model: str 
         raise DamagedState(f"the tuning study {storage.name} cannot be opened ({type(error).__name__}); move it aside to begin "
                            "anew") from error
     made.sampler = optuna.samplers.TPESampler(seed=options.seed + done, constant_liar=True)
-    if done == 0:
-        made.enqueue_trial(DEFAULTS)
+    if not any(t.state.name in ENDED or t.state.name == "WAITING" for t in made.trials):
+        made.enqueue_trial(DEFAULTS)  # anew where the first process was killed in its first try
 
     def objective(trial: Any) -> float:
         parameters = space(trial)
@@ -131,16 +132,17 @@ def tune(candles: Mapping[str, Candles], label: str = DEFAULT_LABEL, model: str 
     def told(running: Any, trial: Any) -> None:
         finished = [t.value for t in running.trials if t.value is not None and t.state.name == "COMPLETE"]
         best = f": best loss {min(finished):.4f}" if finished else ""
-        progress(len(running.trials), trials, f"try {trial.number + 1}{best}")
+        progress(sum(t.state.name in ENDED for t in running.trials), trials, f"try {trial.number + 1}{best}")
 
-    left = trials - sum(t.state.is_finished() for t in made.trials)
+    left = trials - sum(t.state.name in ENDED for t in made.trials)  # a try that was cut off by a kill or a stop is none
     if left > 0:
         made.optimize(objective, n_trials=left, callbacks=[told], gc_after_trial=True)
     complete = [t for t in made.trials if t.state.name == "COMPLETE"]
     if not complete:
         raise InputError("no try was finished; give the tuning more trials or more history")
-    default = next((t.value for t in complete if t.number == 0), math.nan)
-    tried = tuple({"number": t.number, "loss": t.value, "state": t.state.name.lower(), "parameters": t.params} for t in made.trials)
+    default = next((t.value for t in complete if t.params == DEFAULTS), math.nan)
+    tried = tuple({"number": t.number, "loss": t.value, "state": t.state.name.lower(), "parameters": t.params} for t in made.trials
+                  if t.state.name in ENDED)
     return TuneResult(made.best_trial.params, float(made.best_value), math.nan if default is None else float(default), len(complete),
                       sum(t.state.name == "PRUNED" for t in made.trials), tried)
 

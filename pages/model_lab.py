@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from models.shelf import Entry
-from pages.ui import model_form, model_now, model_record, model_views, widgets
+from pages.ui import model_form, model_now, model_path, model_record, model_views, widgets
 from pages.ui.session import focus, guarded, settle, workbench
 
 sextant = workbench()
@@ -56,6 +56,7 @@ def tabs(entries: Sequence[Entry], entry: Entry | None) -> None:
         "Calibration": shown(entry, model_views.calibration),
         "Importance": shown(entry, lambda e: model_views.importance(sextant, e)),
         "One call": shown(entry, lambda e: model_now.one_call(sextant, e)),
+        "Next candles": lambda: model_path.next_candles(sextant, here),
         "Drift": shown(entry, lambda e: model_now.drift(sextant, e)),
         "Predictions": lambda: model_record.predictions(sextant, entry),
         "Shelf": lambda: model_record.shelf(sextant, entries, entry),
@@ -88,5 +89,7 @@ with guarded("the models"):
             "(1999) or isotonic (Zadrozny & Elkan 2002). The deflated Sharpe ratio counts every training and every tuning try of the same "
             "question (Bailey & Lopez de Prado 2014). Contributions are exact tree SHAP of the raw output. A model makes no call when too "
             "few features are known, when the bar lies outside what training has seen, when both directions stay possible at 80 % "
-            "confidence, or when the market has drifted. docs/methods.md has the formulas.")
+            "confidence, or when the market has drifted further than any stretch of the training lay from the whole. A new version is held "
+            "against the serving one on rows neither had learned from, by a paired block bootstrap. docs/models.md says more, and what "
+            "the models were worth on real hours.")
 settle()

@@ -8,12 +8,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from core.faces.command import PYTHON, Command, moment, moment_arguments, series_arguments, series_key, show_progress
+from data.clock import iso
 from data.errors import InputError
 
 if TYPE_CHECKING:
     from core.sextant import Sextant
 
 DEFAULT_LABEL = "dir3_dyn"
+VALIDATIONS = {"walk": "walk_forward", "quick": "quick", "cpcv": "cpcv"}
 SHOWN = (("log_loss", "log loss"), ("brier", "Brier"), ("accuracy", "accuracy"), ("rmse", "RMSE"), ("mae", "MAE"), ("rank_ic", "rank IC"))
 
 
@@ -23,8 +25,8 @@ def _label_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--horizon", type=int, default=None, help="bars ahead (default: the label's own)")
 
 
-def _learning_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="one, or several that are pooled")
+def _learning_arguments(parser: argparse.ArgumentParser, symbols: str = "+") -> None:
+    parser.add_argument("symbols", nargs=symbols, metavar="SYMBOL", help="one, or several that are pooled")
     parser.add_argument("--interval", default="1h", help="bars that are learned from (default 1h)")
     parser.add_argument("--market", default="spot", help="spot or perp (default spot)")
     parser.add_argument("--label", default=DEFAULT_LABEL, help=f"what is to be known (default {DEFAULT_LABEL})")
@@ -35,8 +37,14 @@ def _learning_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    _learning_arguments(parser)
-    parser.add_argument("--quick", action="store_true", help="five folds of growing history instead of the purged walk-forward")
+    _learning_arguments(parser, symbols="*")
+    parser.add_argument("--retrain", action="store_true", help="no symbols: train anew, as challengers, what on the shelf is a week old")
+    parser.add_argument("--validation", choices=tuple(VALIDATIONS), default=None,
+                        help="walk: purged 30-day blocks (default); quick: five folds of growing history; cpcv: 15 combinatorial splits "
+                             "that make five paths")
+    parser.add_argument("--quick", action="store_true", help="the same as --validation quick")
+    parser.add_argument("--fill", choices=("leave", "regression"), default="leave",
+                        help="regression: short holes are filled on a copy and never learned from (default leave)")
     parser.add_argument("--folds", type=int, default=None, help="how many of the newest blocks are tested on")
     parser.add_argument("--parameters", default=None, metavar="JSON", help='the model\'s own, e.g. {"num_leaves": 15}, as tune prints them')
     parser.add_argument("--promote", action="store_true", help="let it serve at once (the first of a slot does anyway)")
@@ -49,6 +57,7 @@ def _tune_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _models_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--promote", metavar="ID", help="let this version serve, e.g. spot-BTCUSDT-1h-dir3_dyn/v2")
+    parser.add_argument("--history", metavar="SLOT", help="every promotion and roll-back of a slot")
     parser.add_argument("--roll-back", metavar="SLOT", help="let the champion before the present one serve again")
 
 
@@ -87,15 +96,20 @@ def _progress(options: argparse.Namespace) -> Any:
 
 
 def _train(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from models.evaluate import figure
     from models.forecaster import FORECASTERS
 
+    if options.retrain:
+        return _retrain(sextant, options)
+    if not options.symbols:
+        raise InputError("expected at least one symbol, e.g. train BTCUSDT, or train --retrain")
     try:
         parameters = json.loads(options.parameters) if options.parameters else {}
         if not isinstance(parameters, dict):
             raise ValueError
     except ValueError:
         raise InputError(f'--parameters {options.parameters[:40]!r}: expected JSON such as {{"num_leaves": 15}}') from None
-    more: dict[str, Any] = {"mode": "quick"} if options.quick else {}
+    more: dict[str, Any] = {"mode": VALIDATIONS[options.validation or ("quick" if options.quick else "walk")], "fill": options.fill}
     if options.folds is not None:
         more["folds"] = options.folds
     done = sextant.train(tuple(options.symbols), options.interval, options.market, label=options.label, model=options.model,
@@ -103,11 +117,51 @@ def _train(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any
                          progress=_progress(options))
     d = done.document()
     lines = [f"{done.id}: {d['verdict']['words']}", f"  {'serves now' if done.serves else 'a challenger: models --promote ' + done.id}"]
+    if d["beside"]:
+        lines.append(f"  beside {d['beside']['champion']}: {d['beside']['words']}")
     for name, m in d["metrics"].items():
-        shown = [f"{words} {m[key]:.4f}" for key, words in SHOWN if isinstance(m, dict) and isinstance(m.get(key), float)]
+        shown = [f"{words} {figure(m[key])}" for key, words in SHOWN if isinstance(m, dict) and isinstance(m.get(key), float)]
         if shown and name in {f.name for f in FORECASTERS}:
             lines.append(f"  {name:<18}{'  '.join(shown)}")
+    lines += _path_lines(d["metrics"].get("paths") or [])
     return d, "\n".join([*lines, *(f"  note: {n}" for n in d["notes"])])
+
+
+def _path_lines(paths: list[dict[str, Any]]) -> list[str]:
+    """The spread over the paths of a combinatorial validation."""
+    out = []
+    for name in paths[0] if paths else ():
+        known = sorted(p[name] for p in paths if p[name] is not None)
+        if known:
+            middle = known[len(known) // 2] if len(known) % 2 else (known[len(known) // 2 - 1] + known[len(known) // 2]) / 2
+            out.append(f"  {len(known)} paths, {name.replace('_', ' ')}: {known[0]:.4g} to {known[-1]:.4g}, median {middle:.4g}")
+    return out
+
+
+def _retrain(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    found = sextant.retrain(progress=_progress(options))
+    lines = [f"{f.slot}: {f.words}" for f in found] or ["the shelf is empty; train a model first"]
+    return {"slots": [f.document() for f in found]}, "\n".join(lines)
+
+
+def _forecast_arguments(parser: argparse.ArgumentParser) -> None:
+    moment_arguments(parser)
+    parser.add_argument("--train", action="store_true", help="train the four models first")
+    parser.add_argument("--bars", type=int, default=10_000, help="of --train: newest bars that are learned from (default 10000)")
+
+
+def _forecast(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    key = series_key(sextant, options)
+    words = sextant.train_path(key, bars=options.bars, progress=_progress(options)) if options.train else ""
+    d = sextant.path(key, at_ms=moment(options.at)).document() | {"trained": words}
+    lines = [words] if words else []
+    covered = f", {d['coverage']:.0%} intervals" if d["points"] else ""
+    lines.append(f"{d['symbol']} {key.interval} at {d['price']:g}: {d['words']}{covered}")
+    for p in d["points"]:
+        between = "no interval" if p["low"] is None else f"{p['low']:.6g} to {p['high']:.6g}"
+        lines.append(f"  {p['bars']:>3} bars  {'-' if p['price'] is None else format(p['price'], '.6g'):>12}  {between}"
+                     + (f"  no call: {'; '.join(p['reasons'])}" if p["abstained"] else ""))
+    return d, "\n".join(lines)
 
 
 def _tune(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -119,6 +173,9 @@ def _tune(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any]
 
 def _models(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     words = []
+    if options.history:
+        made = [{"id": h.id, "at": iso(h.at_ms), "by": h.by, "rolled_back": h.rolled_back} for h in sextant.shelf.history(options.history)]
+        return {"history": made}, "\n".join(f"{h['at']}  {h['id']}  by {h['by']}" for h in made) or "nothing was promoted in this slot"
     if options.promote:
         sextant.shelf.promote(options.promote, by="command")
         words.append(f"{options.promote} serves now")
@@ -162,6 +219,8 @@ COMMANDS = (
             _train_arguments, _train),
     Command("tune", "search a model's parameters; a stopped search goes on", f"{PYTHON} tune BTCUSDT --label dir3_dyn --trials 50",
             _tune_arguments, _tune),
+    Command("forecast", "where the next 20 candles may go, with intervals", f"{PYTHON} forecast BTCUSDT --interval 1h --train",
+            _forecast_arguments, _forecast),
     Command("models", "what is on the shelf; promote and roll back", f"{PYTHON} models", _models_arguments, _models),
     Command("predictions", "what was predicted and what came of it", f"{PYTHON} predictions --make", _prediction_arguments, _predictions),
 )

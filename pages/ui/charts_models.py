@@ -1,4 +1,4 @@
-"""The model lab's pictures: loss by block, reliability, confusion, importance, one call's contributions, track record, tries."""
+"""The model lab's pictures: loss by block, reliability, confusion, importance, contributions, next candles, track record, tries."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pages.ui.widgets import local_times
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+    from models.path import PathPoint
 
 LEAST_DOT, MOST_DOT = 6.0, 14.0  # pixels: a reliability bin by its rows
 OUTCOME = {1: ("rose", "triangle-up", theme.UP), 0: ("flat", "square", theme.NEUTRAL), -1: ("fell", "triangle-down", theme.DOWN)}
@@ -94,6 +96,28 @@ def contributions(parts: Sequence[Mapping[str, Any]]) -> go.Figure:
     fig.add_trace(go.Bar(x=values, y=[p["feature"].replace("_", " ") for p in parts], orientation="h", cliponaxis=False,
                          marker={"color": [theme.UP if v >= 0 else theme.DOWN for v in values]}, text=[f"{v:+.2g}" for v in values],
                          textposition="outside", hovertemplate="%{y}: %{x:+.4f}<extra></extra>"))
+    return fig
+
+
+def ahead(close_time: np.ndarray, close: np.ndarray, points: Sequence[PathPoint]) -> go.Figure:
+    """The newest closes, then the forecasts as dots on a dotted line that starts at the last close, over the band of their intervals."""
+    import plotly.graph_objects as go
+
+    fig = theme.figure(360, hovermode="closest", yaxis={"side": "right", "title": "price"})
+    fig.add_trace(go.Scatter(x=local_times(close_time + 1), y=close, mode="lines", name="close", hovertemplate="%{y:.6g}",
+                             line={"color": theme.NEUTRAL, "width": 1.5}))
+    held = [p for p in points if p.low is not None and p.high is not None]
+    start = [int(close_time[-1]) + 1]
+    when = local_times(np.array(start + [p.close_time + 1 for p in held], np.int64))
+    edges = [[float(close[-1])] + [float(getattr(p, side)) for p in held] for side in ("low", "high")]
+    for y, fill in zip(edges, (None, "tonexty"), strict=True):
+        fig.add_trace(go.Scatter(x=when, y=y, mode="lines", line={"width": 0}, fill=fill, fillcolor=theme.fade(theme.ACCENT, 0.15),
+                                 name="interval", showlegend=fill is not None, hoverinfo="skip"))
+    told = [p for p in points if p.price is not None]
+    when = local_times(np.array(start + [p.close_time + 1 for p in told], np.int64))
+    fig.add_trace(go.Scatter(x=when, y=[float(close[-1])] + [p.price for p in told], mode="lines+markers", name="forecast, joined by lines",
+                             line={"color": theme.ACCENT, "width": 1.5, "dash": "dot"}, marker={"size": [0] + [8] * len(told)},
+                             text=["now"] + [f"{p.bars} bars ahead" for p in told], hovertemplate="%{text}: %{y:.6g}<extra></extra>"))
     return fig
 
 

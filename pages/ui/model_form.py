@@ -17,7 +17,7 @@ from models.forecaster import FORECASTERS, default_forecaster, forecaster
 from pages.ui import widgets
 from pages.ui.session import Focus, ask_owner, may_write, workbench
 
-KINDS = ("train", "tune")
+KINDS = ("train", "tune", "path", "retrain")
 VERB = {"train": "Training", "tune": "Tuning"}
 FEWEST, MOST, MOST_TRIALS, SAID = 800, 200_000, 500, 8
 QUICK, WALK = "Quick", "Purged walk-forward"
@@ -84,6 +84,10 @@ def set_up(sextant: Sextant, here: Focus) -> dict[str, Any]:
         seed = b.number_input("Seed", value=7, step=1, key="ml-seed", persist_state="session", help="Of everything random.")
         given = c.text_input("Parameters, JSON", key="ml-parameters", placeholder='{"num_leaves": 15}', persist_state="session",
                              help="The model's own; the tab Tuning finds them. Empty for the defaults.")
+        fill = st.checkbox("Fill short holes by regression", key="ml-fill", persist_state="session",
+                           help="Up to 24 missing bars, on a copy, from the prices before them; no row that touches one is learned from or "
+                                "judged. Never in what is served.")
+    options |= {"fill": "regression"} if fill else {}
     options |= {"seed": int(seed or 0)} | ({} if horizon is None else {"horizon": int(horizon)})
     return {"symbols": symbols, "interval": interval, "market": market, "label": label, "model": model, "options": options,
             "bars": int(bars or 0), "parameters": given}
@@ -163,6 +167,10 @@ def open_jobs(sextant: Sextant) -> list[Job]:
 def what(job: Job) -> str:
     """A job in a few words."""
     a = job.arguments
+    if job.kind == "retrain":
+        return "Training anew what is a week old"
+    if job.kind == "path":
+        return f"Training the next candles of {a['symbols'][0]} {a['interval']}"
     place = f"{', '.join(a['symbols'][:4])} {a['interval']}"
     return f"{VERB[job.kind]} {a.get('model') or 'a model'} on {place}, {title_of(a['label']).lower()}"
 

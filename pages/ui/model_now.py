@@ -34,22 +34,12 @@ def series_of(sextant: Sextant, entry: Entry, key: str) -> SeriesKey:
     return sextant.key(chosen or symbols[0], interval_of(entry), market_of(entry))
 
 
-def newest_row(sextant: Sextant, model: TrainedModel, key: SeriesKey) -> Rows:
-    """The features of the newest closed bar, as serving makes them."""
-    from data.features import SERVING_BARS
-    from models.dataset import newest_rows
-
-    horizon = int(model.config["horizon"])
-    candles, _ = sextant.rule_inputs(key, (), SERVING_BARS + horizon)
-    return newest_rows({key.symbol: candles}, horizon, features=model.features)
-
-
 def one_call(sextant: Sextant, entry: Entry) -> None:
     """What this version says of the newest bar, and why."""
     key = series_of(sextant, entry, "ml-call")
     model = loaded(sextant, entry)
     with st.spinner("Reading the newest bar ...", show_time=False):
-        row = newest_row(sextant, model, key)
+        row = sextant.newest_row(model, key)
         said = model.predict(row, drifted=_drift(sextant, entry, key)["severe"])[0]
     _said(entry, key, said)
     st.caption(f"{sextant.status(key).provenance} · bar closed {widgets.local_text(said.close_time + 1)} ({widgets.zone().key}) · "
@@ -146,7 +136,7 @@ def flips(sextant: Sextant, entry: Entry, model: TrainedModel, row: Rows) -> Non
 def _drift_document(home: str, world: str, model_id: str, created_ms: int, series: tuple[str, str, str], newest_ms: int) -> dict[str, Any]:
     sextant = workbench()
     key = sextant.key(*series)
-    return sextant.drift_of(load_once(home, world, model_id, created_ms), key).document()
+    return sextant.drift_of(load_once(home, world, model_id, created_ms), key, model_id).document()
 
 
 def _drift(sextant: Sextant, entry: Entry, key: SeriesKey) -> dict[str, Any]:
@@ -172,24 +162,25 @@ def drift(sextant: Sextant, entry: Entry) -> None:
     elif d["alert"]:
         st.warning(f"{words}. Two alerts in a row propose to train again.", icon=":material/trending_flat:")
     else:
-        st.success(f"{words}: nothing beyond what sampling noise shows.", icon=":material/check_circle:")
-    blind = sum(f["psi_limit"] is not None and f["psi_limit"] > SEVERE for f in d["features"])
-    if blind:
-        st.caption(f"For {blind} of {len(d['features'])} features the null level lies above {SEVERE:g}: their values repeat from bar to "
-                   "bar, so the newest bars and the training hold too few independent ones to tell even severe drift from noise.")
+        st.success(f"{words}: nothing beyond what the training itself held.", icon=":material/check_circle:")
+    slow = sum(f["psi_limit"] is not None and f["psi_limit"] > SEVERE for f in d["features"])
+    if slow:
+        st.caption(f"For {slow} of {len(d['features'])} features some 500 bars of the training alone lay further than {SEVERE:g} from the "
+                   "whole: they move slowly, and only what goes beyond anything the training held counts.")
     state = {(True, True): "▲▲ severe", (True, False): "▲ moved", (False, True): "▲▲ severe"}
     table = pd.DataFrame([{"Feature": f["name"].replace("_", " "), "State": state.get((f["alert"], f["severe"]), "usual"), "PSI": f["psi"],
-                           "Null level": f["psi_limit"], "KS q": f["ks_q"], "Shift": f["shift"], "Spread": f["deviation_ratio"]}
+                           "Usual up to": f["psi_limit"], "KS q": f["ks_q"], "Shift": f["shift"], "Spread": f["deviation_ratio"]}
                           for f in sorted(d["features"], key=lambda f: (not f["severe"], not f["alert"], -(f["psi"] or 0.0)))])
     three, two = "%.3f", "%.2f"
     st.dataframe(table, hide_index=True, width="stretch", placeholder="–", height=min(38 + 35 * len(table), 560), column_config={
         "Feature": st.column_config.TextColumn(pinned=True),
         "PSI": st.column_config.NumberColumn(format="%.3f", help="Population stability index over ten bins; 0 is the same distribution."),
-        "Null level": st.column_config.NumberColumn(format="%.3f", help="What sampling noise reaches in 5 % of cases, at least .10."),
+        "Usual up to": st.column_config.NumberColumn(format="%.3f", help="The highest of any 500 bars of the training against the whole, "
+                                                                          "at least .10. Severe is 1.5 times that and above .25."),
         "KS q": st.column_config.NumberColumn(format=three, help="Kolmogorov-Smirnov, corrected for the number of features; "
                                                                     "below .05 it differs."),
         "Shift": st.column_config.NumberColumn(format=two, help="Of the mean, in training deviations; .5 counts."),
         "Spread": st.column_config.NumberColumn(format=two, help="Deviation now over that of training; outside .5 to 2 counts.")})
-    said = "– (forecasts are not part of this comparison)" if d["forecast_psi"] is None else f"{d['forecast_psi']:.3f}"
+    said = "– (fewer than 100 recorded predictions)" if d["forecast_psi"] is None else f"{d['forecast_psi']:.3f}"
     st.caption(f"The newest 500 bars of {key.symbol}. PSI of the forecasts: {said}. –: too few known values.")
     widgets.download(table, f"drift-{entry.slot}-v{entry.version}")

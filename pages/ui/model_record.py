@@ -55,7 +55,7 @@ def predictions(sextant: Sextant, entry: Entry | None) -> None:
     rows = [r for r in everything if source in (EVERY, r.source)]
     _record(rows, sextant.clock.now_ms())
     _tracked(rows[-NEWEST:])
-    _log(rows[-NEWEST:])
+    log_table(rows[-NEWEST:])
 
 
 def _make(sextant: Sextant, entry: Entry | None) -> None:
@@ -128,7 +128,8 @@ def _tracked(rows: Sequence[Logged]) -> None:
                alt="Predictions over time, marked by what came")
 
 
-def _log(rows: Sequence[Logged]) -> None:
+def log_table(rows: Sequence[Logged]) -> None:
+    """Predictions as they were written, newest first, with what came."""
     import pandas as pd
 
     said = {1: "▲ up", 0: "■ none", -1: "▼ down"}
@@ -174,7 +175,10 @@ def shelf(sextant: Sextant, entries: Sequence[Entry], chosen: Entry | None) -> N
     for e in entries:
         if e.fault:
             st.error(widgets.plain(f"{e.id}: {e.fault}"), icon=":material/broken_image:")
+    _challenger(sextant, entries, chosen)
     _acts(sextant, chosen)
+    _again(sextant)
+    _history(sextant, chosen.slot)
     _compare(sextant, [e for e in entries if not e.fault], chosen)
 
 
@@ -182,6 +186,57 @@ def _loss_of(e: Entry) -> float | None:
     own = e.metrics.get(e.kind) or {}
     found = own.get("log_loss", own.get("rmse"))
     return None if found is None else float(found)
+
+
+def _challenger(sextant: Sextant, entries: Sequence[Entry], chosen: Entry) -> None:
+    """The newest version beside the one that serves, on rows neither had learned from."""
+    import pandas as pd
+
+    own = [e for e in entries if e.slot == chosen.slot]
+    serving = next((e for e in own if e.champion), None)
+    newest = next((e for e in own if not e.fault), None)
+    found = (newest.metrics.get("beside") or {}) if newest is not None else {}
+    if serving is None or newest is None or newest.champion or found.get("champion") != serving.id:
+        return
+    st.markdown("**Challenger beside champion**")
+    st.markdown(widgets.plain(f"{newest.id}, trained {widgets.local_text(newest.created_ms)}: {found['words']}."))
+    if found["rows"] and found["p"] is not None:
+        excess = found["calibration"] or (None, None)
+        table = pd.DataFrame([{"Version": f"{serving.id} (serves)", "Loss": found["champion_loss"], "Calibration excess": excess[0]},
+                              {"Version": f"{newest.id} (challenger)", "Loss": found["challenger_loss"], "Calibration excess": excess[1]}])
+        st.dataframe(table, hide_index=True, width="stretch", placeholder="–", column_config={
+            "Version": st.column_config.TextColumn(pinned=True),
+            "Loss": st.column_config.NumberColumn(format="%.5g", help="Mean log loss, or mean squared error where numbers are forecast."),
+            "Calibration excess": st.column_config.NumberColumn(format="%.3f")})
+        st.caption("p: share of paired block-bootstrap draws in which the challenger is not better. Below .1, with a calibration that is "
+                   "no worse, it may be promoted; that stays a person's act.")
+    if newest.id == chosen.id or not may_write():
+        return
+    asked = st.session_state.get("ml-asked")
+    if asked and asked[1] == newest.id:
+        _confirm(sextant, *asked)
+    elif st.button("Promote the challenger", icon=":material/upgrade:", key="ml-promote-new"):
+        _ask("promote", newest.id)
+
+
+def _history(sextant: Sextant, slot: str) -> None:
+    import pandas as pd
+
+    made = sextant.shelf.history(slot)
+    if len(made) < 2:
+        return
+    with st.expander("Who served when"):
+        st.dataframe(pd.DataFrame([{"Version": h.id, "Since": widgets.local_text(h.at_ms), "By": h.by,
+                                    "Act": "rolled back" if h.rolled_back else "promoted"} for h in reversed(made)]),
+                     hide_index=True, width="stretch", column_config={"Version": st.column_config.TextColumn(pinned=True)})
+
+
+def _again(sextant: Sextant) -> None:
+    if may_write() and st.button("Train anew what is a week old", icon=":material/autorenew:", key="ml-retrain",
+                                 help="As each was trained, on newer candles. New versions are challengers; nothing is promoted."):
+        sextant.jobs.submit("retrain", {})
+        sextant.jobs.pump()
+        st.rerun()
 
 
 def _acts(sextant: Sextant, chosen: Entry) -> None:

@@ -101,7 +101,7 @@ def answer(entry: Entry) -> None:
     st.markdown("\n".join(f"- {widgets.plain(r[:1].upper() + r[1:])}" for r in found.get("reasons", ())))
     c = entry.config
     judged = entry.metrics.get(entry.kind, {}).get("rows")
-    mode = "quick folds" if c["options"].get("mode") == "quick" else "purged walk-forward"
+    mode = {"quick": "quick folds", "cpcv": "combinatorial purged splits, first path"}.get(c["options"].get("mode"), "purged walk-forward")
     st.caption(f"{model_title(entry.kind)} · {c['rows']:,} rows, {c['start'][:10]} to {c['end'][:10]} · {number(judged, ',')} judged "
                f"unseen, {mode} · {c['horizon']} bars ahead · {len(c['features'])} features · trained "
                f"{widgets.local_text(entry.created_ms)}")
@@ -141,6 +141,7 @@ def result(sextant: Sextant, entry: Entry) -> None:
                "Probabilities are calibrated on earlier blocks alone." if not regression else "▸ marks this model.")
     widgets.download(table, f"metrics-{entry.slot}-v{entry.version}")
     _blocks(sextant, entry, regression)
+    _paths(entry)
     _trades(entry, names)
 
 
@@ -157,6 +158,20 @@ def _blocks(sextant: Sextant, entry: Entry, regression: bool) -> None:
     theme.draw(theme.kept(build, "ml-folds", entry.id, entry.created_ms), key="ml-folds",
                file_name=f"{entry.slot}-blocks", alt=f"{title} of each block beside {least}")
     st.caption(f"Lower is better. The model is below {model_title(least)} in {better} of {len(folds)} blocks.")
+
+
+def _paths(entry: Entry) -> None:
+    """The spread over the paths of a combinatorial validation."""
+    import pandas as pd
+
+    ways = entry.metrics.get("paths")
+    if not ways:
+        return
+    st.markdown(f"**{len(ways)} paths through the same history**")
+    table = pd.DataFrame([{"Path": i + 1} | {n.replace("_", " ").capitalize(): v for n, v in way.items()} for i, way in enumerate(ways)])
+    st.dataframe(table, hide_index=True, width="stretch", placeholder="–")
+    st.caption("Each path forecasts every part of the history by a model that had not seen it, though it may have seen later ones. How far "
+               "the paths differ is how far luck reaches.")
 
 
 def _trades(entry: Entry, names: Sequence[str]) -> None:
@@ -187,7 +202,7 @@ def _trades(entry: Entry, names: Sequence[str]) -> None:
 def calibration(entry: Entry) -> None:
     """Does 60 % happen in 60 % of cases?"""
     if entry.config["task"] == "regression":
-        st.info("This model forecasts a number, not a probability: there is nothing to calibrate. Its interval is in the tab One call.")
+        _interval(entry)
         return
     own, newest = entry.metrics[entry.kind]["calibration"], entry.metrics.get("newest_block") or {}
     excess = own["excess"]
@@ -227,6 +242,20 @@ def calibration(entry: Entry) -> None:
                  column_config={"Class": st.column_config.TextColumn(pinned=True), "Precision": share, "Recall": share,
                                 "F1": st.column_config.NumberColumn(format="%.3f")})
     widgets.download(each, f"classes-{entry.slot}-v{entry.version}")
+
+
+def _interval(entry: Entry) -> None:
+    """A number has an interval in place of a probability: does it hold what it promises?"""
+    st.info("This model forecasts a number, not a probability: there is nothing to calibrate. What can be checked is its interval.")
+    found = entry.metrics.get("interval")
+    if not found:
+        st.caption(f"How often the interval held is {NOT_KEPT}.")
+        return
+    metrics([("Promised", number(found["promised"], ".0%"), None, "Share of outcomes that should lie inside."),
+             ("Held", number(found["plain"], ".1%"), f"{found['rows']:,} unseen rows", "Plus and minus a quantile of the last 500 errors."),
+             ("Held, adaptive", number(found["adaptive"], ".1%"), None, "Wider after each miss, narrower after each hit (Gibbs & Candes "
+                                                                        "2021).")])
+    st.caption("Each row by the errors that were known at its time. –: fewer than 500 errors before any row.")
 
 
 # -- importance -------------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_every_forecaster_keeps_the_contract(kind, task):
 
 
 def test_the_registry_is_whole():
-    assert len({f.name for f in FORECASTERS}) == len(FORECASTERS) == 11
+    assert len({f.name for f in FORECASTERS}) == len(FORECASTERS) == 12
     assert {f.name for f in FORECASTERS if f.baseline} == {"prior", "last_sign", "logistic", "zero", "last_value", "arima"}
     with pytest.raises(InputError, match="did you mean lgbm"):
         forecaster("lgbmm")

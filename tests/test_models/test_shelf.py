@@ -39,7 +39,7 @@ def test_what_is_shelved_is_what_was_trained(kept):
     assert np.array_equal(again.explain(rows).values, model.explain(rows).values)
     files = {p.name for p in (kept._root / SLOT / "v2").iterdir()}
     assert {"forecaster.model.txt", "calibrator.json", "config.json", "metrics.json", "manifest.json"} <= files
-    assert all(f.endswith((".json", ".txt")) for f in files)
+    assert all(f.endswith((".json", ".txt", ".npy")) for f in files)
     manifest = json.loads((kept._root / SLOT / "v2" / "manifest.json").read_text())
     assert manifest["libraries"]["lightgbm"] and manifest["data_version"] == "d1" and len(manifest["files"]) == len(files) - 1
 

@@ -107,6 +107,13 @@ def test_all_forecasters_are_judged_on_the_same_rows():
     assert m["lgbm"]["log_loss"] < m["prior"]["log_loss"] and m["against_prior"]["difference"] < 0
 
 
+def test_intervals_of_numbers_hold_what_they_promise_as_they_would_have_been_stated():
+    found = trained("fwd_ret_vs").metrics["interval"]
+    assert found["promised"] == 0.9 and found["rows"] > 1000
+    assert found["plain"] == pytest.approx(0.9, abs=0.03) and found["adaptive"] == pytest.approx(0.9, abs=0.03)
+    assert trained("fwd_ret_vs").model.metrics["interval"] == found and "interval" not in trained().metrics
+
+
 def test_a_block_is_calibrated_by_earlier_blocks_alone():
     """Changing the outcomes of the newest block changes no calibrated forecast."""
     from models.folds import _progressive

@@ -17,7 +17,7 @@ from models.forecaster import FORECASTERS
 from pages.ui import charts_models, model_form, session
 
 ROOT = Path(__file__).resolve().parents[2]
-TABS = ("Result", "Calibration", "Importance", "One call", "Drift", "Predictions", "Shelf", "Tuning")
+TABS = ("Result", "Calibration", "Importance", "One call", "Next candles", "Drift", "Predictions", "Shelf", "Tuning")
 SLOT = "spot-BTCUSDT-1h-dir3_dyn"
 OWNER = "an owner's password"
 SMALL = '{"n_estimators": 12}'
@@ -89,7 +89,8 @@ def test_a_guest_reads_and_changes_nothing(app):
     opened(app)
     for name in TABS:
         tab(app, name)
-        assert not app.error and not [b.key for b in app.button if b.key in ("ml-train", "ml-tune", "ml-predict", "ml-promote")], name
+        acts = ("ml-train", "ml-tune", "ml-predict", "ml-promote", "ml-train-path", "ml-retrain", "ml-promote-new")
+        assert not app.error and not [b.key for b in app.button if b.key in acts], name
 
 
 @pytest.mark.parametrize(("key", "value", "words"), [
@@ -174,6 +175,39 @@ def test_promotion_asks_first_and_can_be_taken_back(app):
     assert any(f"{SLOT}/v1" in d.value.columns and f"{SLOT}/v2" in d.value.columns for d in app.dataframe), "both are compared"
 
 
+def test_a_challenger_stands_beside_the_champion_and_is_promoted_only_after_a_question(app):
+    opened(app)
+    tab(app, "Shelf")
+    sextant = session.workbench()
+    newest = sextant.models()[0]
+    found = newest.metrics["beside"]
+    assert found["champion"] == f"{SLOT}/v1" == sextant.shelf.champion(SLOT) and found["words"] in said(app)
+    app.selectbox(key="ml-version").set_value(f"{SLOT}/v1").run()
+    press(app, "ml-promote-new")
+    assert sextant.shelf.champion(SLOT) == f"{SLOT}/v1"
+    press(app, "ml-no")
+    press(app, "ml-retrain")
+    job = sextant.jobs.all()[0]
+    assert (job.kind, job.state) == ("retrain", "done") and "young enough" in job.result["slots"][0]["words"]
+
+
+def test_the_next_candles_need_their_own_models_and_say_that_lines_are_drawn(app, monkeypatch):
+    from models import path
+    from models.train import TrainOptions
+
+    opened(app)
+    assert "Train its four models" in said(tab(app, "Next candles"))
+    usual = path.train_path
+    small = TrainOptions(mode="quick", baselines=(), features=("returns_1m", "rsi_14", "atr"), parameters={"n_estimators": 10})
+    monkeypatch.setattr(path, "train_path", lambda candles, options, progress: usual(candles, options=small, progress=progress))
+    press(app, "ml-train-path")
+    assert session.workbench().jobs.all()[0].state == "done"
+    app.run()
+    assert not app.error and "drawn, not forecast" in said(app)
+    table = app.dataframe[0].value
+    assert list(table["Bars ahead"]) == [1, 5, 10, 20] and (table["At least"] < table["At most"]).all()
+
+
 def test_a_search_ends_in_parameters_that_go_into_the_form(app):
     opened(app)
     app.number_input(key="ml-bars").set_value(1500).run()
@@ -197,7 +231,7 @@ def test_a_damaged_version_says_so_and_the_rest_goes_on(app, shared_home):
     file.write_bytes(kept[:-9])
     opened(app)
     app.selectbox(key="ml-version").set_value(f"{SLOT}/v2").run()
-    for name in TABS[:5]:
+    for name in [t for t in TABS[:6] if t != "Next candles"]:
         tab(app, name)
         assert not app.exception and any("is not what was written" in e.value for e in app.error), name
     for name in ("Predictions", "Shelf"):
@@ -211,7 +245,7 @@ def test_a_damaged_version_says_so_and_the_rest_goes_on(app, shared_home):
 def test_a_log_changed_from_outside_is_never_called_verified(app, shared_home):
     import sqlite3
 
-    with sqlite3.connect(next((shared_home / "modelled").rglob("ledger.sqlite"))) as db:
+    with sqlite3.connect(next((shared_home / "paper").rglob("ledger.sqlite"))) as db:
         db.execute("drop trigger predictions_stay")
         db.execute("update predictions set call = 1 - call")
     opened(app)
