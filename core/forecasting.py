@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from core.badge import code_version
-from core.trying import Trying
-from data.errors import InputError, NoData
+from core.judging import Judging
+from data.errors import InputError, NoData, SextantError
 from data.frames import Candles
-from data.market import Interval, Market, SeriesKey, parse_symbol
+from data.market import DAY_MS, Interval, Market, SeriesKey, parse_symbol
 
 if TYPE_CHECKING:
+    from core.forecast_line import ForecastLine
+    from core.paper.ledger import Ledger
     from core.paper.predictions import PredictionLog
+    from models.challenger import Beside
+    from models.dataset import Rows
     from models.drift import DriftReport
-    from models.shelf import Entry, Shelf
+    from models.shelf import Entry, InUse, Shelf
     from models.train import TrainOptions, TrainResult
     from models.trained import Prediction, TrainedModel
+    from models.trials import TrialLedger
     from models.tune import TuneResult
 
 TRAINING_BARS = 20_000
@@ -36,9 +41,11 @@ class Trained:
     id: str
     serves: bool
     result: TrainResult
+    beside: Beside | None = None  # the champion it was held against
 
     def document(self) -> dict[str, Any]:
-        return {"id": self.id, "serves": self.serves} | self.result.document()
+        compared = None if self.beside is None else self.beside.document()
+        return {"id": self.id, "serves": self.serves, "beside": compared} | self.result.document()
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Call:
     model: str
     prediction: Prediction | None
     words: tuple[str, ...]
+    by: TrainedModel | None = field(default=None, compare=False, repr=False)
 
     def document(self) -> dict[str, Any]:
         return {"symbol": self.key.symbol, "interval": str(self.key.interval), "market": str(self.key.market), "label": self.label,
@@ -57,8 +65,15 @@ class Call:
                 "words": list(self.words)}
 
 
-class Forecasting(Trying):
+class Forecasting(Judging):
     """Verbs over models. Models and the ledger live below the home folder, apart for each world."""
+
+    @property
+    def _ledger(self) -> TrialLedger:
+        """Every try, of trainings and of backtests."""
+        from models.trials import TrialLedger
+
+        return TrialLedger(self.settings.home / "tried" / str(self.world) / "trials.sqlite", self.clock)
 
     @property
     def _modelled(self) -> Path:
@@ -73,10 +88,16 @@ class Forecasting(Trying):
     @property
     def log(self) -> PredictionLog:
         """The chained record of predictions."""
-        from core.paper.ledger import Ledger
         from core.paper.predictions import PredictionLog
 
-        return PredictionLog(Ledger(self._modelled / "ledger.sqlite"), self.clock)
+        return PredictionLog(self.paper_ledger, self.clock)
+
+    @property
+    def paper_ledger(self) -> Ledger:
+        """Paper account, predictions, alerts: one file for each world."""
+        from core.paper.ledger import Ledger
+
+        return Ledger(self.settings.home / "paper" / str(self.world) / "ledger.sqlite")
 
     def feature_document(self, key: SeriesKey, *, at_ms: int | None = None) -> dict[str, Any]:
         """The 37 features of the newest bar, as training and serving see them."""
@@ -117,31 +138,43 @@ class Forecasting(Trying):
               model: str | None = None, options: TrainOptions | None = None, bars: int = TRAINING_BARS, promote: bool = False,
               progress: Tell | None = None, on_fold: Callable[[dict[str, Any]], None] | None = None) -> Trained:
         """Train, judge, shelve. The first model of a slot serves at once; a later one only when promoted."""
-        from models.forecaster import slot_name
+        from data.labels import label_kind
+        from models.challenger import beside
+        from models.forecaster import default_forecaster, slot_name
         from models.train import TrainOptions, train
-        from models.trials import study_name
+        from models.trials import Trial, study_name
 
         i, m = Interval.parse(str(interval)), Market.parse(str(market))
         candles, version = self._history(symbols, i, m, bars)
         names = tuple(candles)
         study = study_name("train", str(m), "+".join(names), str(i), label)
 
+        options, code = options or TrainOptions(), code_version(CODE)
+        this = Trial(study, "train", {"model": model or default_forecaster(label_kind(label).task)} | options.document(), version, None, 0,
+                     code=code)
+
         def deflated(daily: np.ndarray) -> float:
             from analysis.statistics import honesty
 
-            tried = self._ledger.sharpes(study)
-            variance = float(np.var(tried, ddof=1)) if len(tried) > 1 else 0.0
-            return honesty.deflated_sharpe(honesty.Moments.of(daily), variance=variance, trials=float(max(self._ledger.count(study), 1)))
+            own = honesty.Moments.of(daily)
+            count, tried = self._ledger.others(study, this.key)  # this try is not written yet, and is one of them
+            ratios = np.append(tried, own.sharpe)
+            variance = float(np.nanvar(ratios, ddof=1)) if np.isfinite(ratios).sum() > 1 else 0.0
+            return honesty.deflated_sharpe(own, variance=variance, trials=float(count + 1))
 
-        result = train(candles, label, model, options or TrainOptions(), progress=progress or (lambda done, total, words: None),
+        result = train(candles, label, model, options, progress=progress or (lambda done, total, words: None),
                        on_fold=on_fold or (lambda fold: None), deflated=deflated)
-        self._ledger.record([result.trial(study, version, code_version(CODE))])
+        self._ledger.record([result.trial(study, version, code)])
         slot, shelf = slot_name(m, names, i, label), self.shelf
-        number = shelf.add(slot, result.model, data_version=version[:64], code_version=code_version(CODE))
+        serving = shelf.in_use(slot)
+        compared = None if serving.model is None else beside(serving.model, serving.id, result)
+        if compared is not None:
+            result = replace(result, model=replace(result.model, metrics=dict(result.model.metrics) | {"beside": compared.document()}))
+        number = shelf.add(slot, result.model, data_version=version[:64], code_version=code)
         first = shelf.champion(slot) is None
         if promote or first:
             shelf.promote(number, by="first of its slot" if first else "asked for at the training")
-        return Trained(number, promote or first, result)
+        return Trained(number, promote or first, result, compared)
 
     def tune(self, symbols: tuple[str, ...], interval: str | Interval, market: str | Market = Market.SPOT, *, label: str,
              model: str | None = None, options: TrainOptions | None = None, bars: int = TRAINING_BARS, trials: int = 50,
@@ -166,13 +199,46 @@ class Forecasting(Trying):
 
     def call(self, key: SeriesKey, label: str, *, at_ms: int | None = None) -> Call:
         """What the serving model says of the newest bar: its own symbol's, else the pooled one's."""
+        found = self.serving(key, label)
+        said = None if found.model is None else self.predicted(found.model, key, source=found.id, at_ms=at_ms)
+        return Call(key, label, found.id, said, found.words, found.model)
+
+    def serving(self, key: SeriesKey, label: str) -> InUse:
+        """The model that serves a series: its own symbol's, else the pooled one's. Without one `words` says why."""
+        from models.shelf import InUse
+
         words: list[str] = []
         for slot in self._slots(key, label):
             found = self.shelf.in_use(slot)
             words += found.words
             if found.model is not None:
-                return Call(key, label, found.id, self._predicted(found.model, key, at_ms), tuple(found.words))
-        return Call(key, label, "", None, tuple(words) or (f"no model of {key.symbol} {key.interval} {label} is on the shelf; train one",))
+                return InUse(found.id, found.model, tuple(words))
+        return InUse("", None, tuple(words) or (f"no model of {key.symbol} {key.interval} {label} is on the shelf; train one, run: "
+                                                f"python -m core train {key.symbol} --interval {key.interval} --label {label}",))
+
+    def forecast_labels(self, key: SeriesKey) -> tuple[str, ...]:
+        """Labels of direction that a model on the shelf forecasts for a series; the default label first."""
+        from data.labels import DEFAULT_LABEL, LABELS
+
+        there = [k.name for k in LABELS if k.task != "regression" and self._slots(key, k.name)]
+        return tuple(sorted(there, key=lambda name: name != DEFAULT_LABEL))
+
+    def forecast(self, key: SeriesKey, label: str, shown: Candles) -> ForecastLine:
+        """What the serving model says of each of these bars of a series, from fits that had not seen them.
+
+        Raises
+        ------
+        NoData
+            When no model of the series is on the shelf, or it forecasts numbers.
+        """
+        from core.forecast_line import forecast_line
+        from data.features import SERVING_BARS
+
+        found = self.serving(key, label)
+        if found.model is None:
+            raise NoData(found.words[0])
+        history, _ = self.rule_inputs(key, (), len(shown) + SERVING_BARS, at_ms=int(shown.close_time[-1]) + 1)
+        return forecast_line(found.model, found.id, key, history, shown)
 
     def _slots(self, key: SeriesKey, label: str) -> list[str]:
         """Slots that know the symbol, the one of fewest symbols first."""
@@ -184,40 +250,82 @@ class Forecasting(Trying):
                 found.append((names.count("+"), slot))
         return [slot for _, slot in sorted(found)]
 
-    def _predicted(self, model: TrainedModel, key: SeriesKey, at_ms: int | None) -> Prediction:
+    def newest_row(self, model: TrainedModel, key: SeriesKey, *, at_ms: int | None = None) -> Rows:
+        """The features of the newest closed bar, as serving makes them."""
         from data.features import SERVING_BARS
         from models.dataset import newest_rows
 
-        candles, _ = self.rule_inputs(key, (), SERVING_BARS + int(model.config["horizon"]), at_ms=at_ms)
-        rows = newest_rows({key.symbol: candles}, int(model.config["horizon"]), features=tuple(model.config["features"]))
-        drifted = self.drift_of(model, key).severe if at_ms is None else ()
-        return model.predict(rows, drifted=drifted)[0]
+        horizon = int(model.config["horizon"])
+        candles, _ = self.rule_inputs(key, (), SERVING_BARS + horizon, at_ms=at_ms)
+        return newest_rows({key.symbol: candles}, horizon, features=model.features)
 
-    def drift_of(self, model: TrainedModel, key: SeriesKey) -> DriftReport:
-        """The newest rows against what the model was trained on."""
+    def predicted(self, model: TrainedModel, key: SeriesKey, *, source: str = "", at_ms: int | None = None,
+                  row: Rows | None = None) -> Prediction:
+        """What a model says of the newest bar, with the right to abstain; drift counts where no past moment is asked for.
+
+        `source` is the model's id: with it what it said before and how that went are part of the drift check.
+        """
+        drifted = self.drift_of(model, key, source).severe if at_ms is None else ()
+        return model.predict(self.newest_row(model, key, at_ms=at_ms) if row is None else row, drifted=drifted)[0]
+
+    def drift_of(self, model: TrainedModel, key: SeriesKey, source: str = "") -> DriftReport:
+        """The newest rows against what the model was trained on; with the model's id also its recorded forecasts and losses."""
         from data.features import SERVING_BARS
         from models.dataset import make_rows
         from models.drift import drift
 
         candles = self.candles(key, bars=SERVING_BARS + DRIFT_ROWS)
-        rows = make_rows({key.symbol: candles}, int(model.config["horizon"]), features=tuple(model.config["features"]))
-        return drift(model.reference, rows.take(slice(max(0, len(rows) - DRIFT_ROWS), None)))
+        rows = make_rows({key.symbol: candles}, int(model.config["horizon"]), features=model.features)
+        said, losses = self._said(source, key) if source else (None, None)
+        return drift(model.reference, rows.take(slice(max(0, len(rows) - DRIFT_ROWS), None)), forecast=said, daily_loss=losses)
+
+    def _said(self, source: str, key: SeriesKey) -> tuple[np.ndarray, np.ndarray]:
+        """What a model was recorded to forecast of a series (newest 500), and its mean loss of each UTC day.
+
+        A day counts with half of its bars graded: the mean of a few hours scatters more than those it is held against.
+        """
+        try:
+            rows = [r for r in self.log.rows(symbol=key.symbol) if r.source == source and r.key == key]
+        except SextantError:  # a damaged log is the Predictions tab's to tell; a call does not hang on it
+            rows = []
+        said = [max(r.content["probability"].items(), key=lambda p: int(p[0]))[1] if r.content["probability"] else r.content["mean"]
+                for r in rows[-DRIFT_ROWS:]]
+        days: dict[int, list[float]] = {}
+        for r in rows:
+            if r.settled is not None and (loss := r.settled["brier"] if "brier" in r.settled else r.settled.get("error")) is not None:
+                days.setdefault(r.bar_ms // DAY_MS, []).append(loss if "brier" in r.settled else loss**2)
+        enough = max(1.0, DAY_MS / key.interval.ms / 2)
+        losses = [float(np.mean(found)) for _, found in sorted(days.items()) if len(found) >= enough]
+        return np.array([v for v in said if v is not None], float), np.array(losses)
 
     def record_calls(self, keys: list[SeriesKey], label: str) -> dict[str, Any]:
         """Freeze what the serving models say now of each series, and grade what is due: what a scheduler runs after each close."""
+        new = 0
+        absent: list[str] = []
+        for key in keys:
+            rows = self.frozen_calls([key], label, absent=absent)
+            with self.paper_ledger.transaction(self.clock.now_ms(), "predictions") as change:
+                new += sum(change.add("predictions", row) for row in rows)
+        return {"recorded": new, "graded": self.settle(), "absent": absent}
+
+    def frozen_calls(self, keys: list[SeriesKey], label: str, *, at_ms: int | None = None,
+                     absent: list[str] | None = None) -> list[dict[str, Any]]:
+        """The rows of the ledger that freeze what the serving models say of each series; `absent` collects why one has none."""
         from data.labels import LabelConfig
 
-        new, absent = 0, []
+        out = []
         for key in keys:
-            said = self.call(key, label)
-            if said.prediction is None:
-                absent.append(f"{key.symbol}: {said.words[0]}")
+            said = self.call(key, label, at_ms=at_ms)
+            if said.prediction is None or said.by is None:
+                if absent is not None:
+                    absent.append(f"{key.symbol}: {said.words[0]}")
                 continue
-            base = {int(k): float(v) for k, v in (self.shelf.load(said.model).metrics.get("base_rate") or {}).items()}
-            new += self.log.record(key, said.model, label, [said.prediction], config=LabelConfig(horizon=said.prediction.horizon),
-                                   code=code_version(CODE), data_version=self.reader.version(key), regime=self._regime(key),
-                                   base_rate=base)
-        return {"recorded": new, "graded": self.settle(), "absent": absent}
+            made = said.by.config
+            base = {int(k): float(v) for k, v in (said.by.metrics.get("base_rate") or {}).items()}
+            graded_by = LabelConfig(said.prediction.horizon, float(made["cost"]), least_return=float(made.get("least_return", 0.0)))
+            out += self.log.frozen(key, said.model, label, [said.prediction], config=graded_by, code=code_version(CODE),
+                                   data_version=self.reader.version(key), regime=self._regime(key), base_rate=base)
+        return out
 
     def _regime(self, key: SeriesKey) -> str:
         """The word of module B where its card is known already."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.composites import CompositeLine
 from analysis.fits import FitCache
+from analysis.kept_rows import KeptRows
 from analysis.module import ScoreModule, Timeline
 from analysis.scorecard import Scorecard
 from core.jobs import Jobs
@@ -75,6 +76,7 @@ class Holdings:
         self._simulator = simulator
         self._stored, self._simulated = stored, simulated
         self._fits = fits
+        self._rows = KeptRows()  # both worlds in one: what is kept is proven by content
         self._configuration = tuple(repr(m.config) for m in modules)
         self._cards: Kept[Scorecard] = Kept(SCORECARDS_KEPT)
         self._timelines: Kept[Timeline] = Kept(TIMELINES_KEPT)

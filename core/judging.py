@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.composites import COMPOSITES, CompositeLine, Inputs, by_name
 from analysis.composites.beside import DataConfidence
+from analysis.kept_rows import KeptRows
 from analysis.module import ScoreModule, Timeline
 from analysis.report import ModuleReport
 from analysis.scorecard import Scorecard, needs_of, score_view
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from core.maps import LiquidationPicture
     from core.scan import ScanResult
     from core.score_lab import LabResult
-    from core.signals import SignalCard
-    from core.strategies import Choice
 
 MOST_CHANGE_BARS = 5_000
 
@@ -53,16 +52,17 @@ class Judging(Holdings):
     """Verbs over modules and composites, each a few lines of delegation."""
 
     def view(self, key: SeriesKey, *, at_ms: int | None = None, modules: tuple[ScoreModule, ...] | None = None,
-             more_bars: int = 0) -> MarketView:
+             more_bars: int = 0, kept: KeptRows | None = None) -> MarketView:
         """What is known of a symbol at a moment, for some modules or for all and the composites. `more_bars` lengthens the histories,
-        for charts of the past."""
+        for charts of the past; `kept` holds rows that an earlier view has computed."""
         needs = needs_of(self.modules) if modules is None else needs_of(modules, ())
         return build_view(self.reader, key.symbol, key.market, key.interval, needs, at_ms=at_ms,
-                          fits=self._fits, more_bars=more_bars, observations=self.observations, peers=self.peers(key))
+                          fits=self._fits, kept=kept, more_bars=more_bars, observations=self.observations, peers=self.peers(key))
 
     def scores(self, key: SeriesKey, *, at_ms: int | None = None) -> Scorecard:
         """All built modules for one symbol; without a time, right after its newest candle."""
-        return self._cards.get(self._version(key, at_ms), lambda: score_view(self.view(key, at_ms=at_ms), self.modules))
+        kept = self._rows if at_ms is None else None  # the past would push out what the next bar goes on from
+        return self._cards.get(self._version(key, at_ms), lambda: score_view(self.view(key, at_ms=at_ms, kept=kept), self.modules))
 
     def known_card(self, key: SeriesKey) -> Scorecard | None:
         """The newest scorecard if it is computed already: what a page can paint at once."""
@@ -141,13 +141,6 @@ class Judging(Holdings):
                           observations=self.observations, peers=self.peers(key))
         inputs = Inputs(view, modules, bars)
         return inputs.own.tail(len(inputs.close_time)), inputs
-
-    def signal(self, key: SeriesKey, choice: Choice, *, at_ms: int | None = None) -> SignalCard:
-        """What a strategy wants right now, at which prices, how large, and why."""
-        from core.signals import signal_card
-
-        return self._signals.get(self._version(key, choice.name, tuple(sorted(choice.values.items())), at_ms),
-                                 lambda: signal_card(self, key, choice, at_ms=at_ms))
 
     def scan(self, symbols: tuple[str, ...], intervals: Iterable[str | Interval], market: str | Market = Market.SPOT, *,
              progress: Callable[[int, int, str], None] | None = None) -> ScanResult:

@@ -22,7 +22,7 @@ import numpy as np
 
 from analysis.module import ScoreModule
 from core.futures import HISTORY_BARS, NEWEST_MS, POISONS, SEED, SYMBOL, Finding, check_label, check_series, chosen_cuts
-from core.lookahead_views import Reach, check_composites, check_module, check_strategies, reach_of
+from core.lookahead_views import Reach, check_composites, check_model_rules, check_module, check_strategies, reach_of
 from core.planted_leaks import LEAKS
 from data.clock import FixedClock
 from data.features import FEATURES, feature_table
@@ -101,6 +101,7 @@ def check_everything(modules: Sequence[ScoreModule], *, cuts: int = 200, poisons
     findings += [_joined(list(pair)) for pair in pairs]
     done = _tell(progress, done + 1, total, "composites")
     findings += check_strategies(exchange, calm_end, max(2, cuts // 4), poisons, SEED)
+    findings += check_model_rules(exchange, calm_end, max(2, cuts // 4), poisons, SEED)
     done = _tell(progress, done + 1, total, "strategies")
     leaks = []
     for name, leak in LEAKS.items():

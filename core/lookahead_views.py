@@ -14,16 +14,20 @@ from analysis.fits import FitCache
 from analysis.module import ScoreModule, Timeline
 from analysis.modules import BY_LETTER, MODULES
 from analysis.scorecard import needs_of
+from core.forecast_line import forecast_line
 from core.futures import FUTURE_BARS, GROUP, NEWEST_MS, SPAN_BARS, SYMBOL, Finding, chosen_cuts, nonsense, poisoned, same
 from core.strategies import STRATEGIES, Choice, Strategy, signals_of
 from data.clock import FixedClock
 from data.frames import Candles
-from data.market import HOUR_MS, Interval, Market
+from data.market import HOUR_MS, Interval, Market, SeriesKey
 from data.observations import Kind, Observations
 from data.simulator.market import SimulatedExchange
 from data.simulator.observed import SimulatedObservations
 from data.view import MarketView, Need, build_view
+from models.train import TrainOptions, train
+from models.trained import TrainedModel
 
+MODEL_BARS, MODEL_SPAN = 4_200, 400  # history of a model-driven rule and the stretch that is cut; half of it the model has learned from
 WARM_BARS = 240  # of a rule's window: its stop distance is known after 199
 
 
@@ -156,7 +160,7 @@ def check_composites(modules: Sequence[ScoreModule], exchange: SimulatedExchange
 def check_strategies(exchange: SimulatedExchange, end_ms: int, cuts: int, poisons: int, seed: int) -> list[Finding]:
     """What every rule wants at a bar, and its stop, target and veto there: from the first bar of a stretch on, as a runner would."""
     found = []
-    for rule in STRATEGIES:
+    for rule in (r for r in STRATEGIES if not r.forecasts):
         modules = [BY_LETTER[letter] for letter in rule.reads if letter != "*"]
         if "*" in rule.reads:
             modules = [m for m in MODULES if reach_of(m.needs) == Reach()]
@@ -184,6 +188,35 @@ def check_strategies(exchange: SimulatedExchange, end_ms: int, cuts: int, poison
                 if not fault and not same(was, now):
                     how = "deleted" if kind is None else f"poisoned ({kind + 1})"
                     fault = f"future {how} after {close}: became {now!r}, was {was!r}"[:160]
+        found.append(Finding(rule.name, "strategy", "", comparisons, known, not fault, fault))
+    return found
+
+
+def check_model_rules(exchange: SimulatedExchange, end_ms: int, cuts: int, poisons: int, seed: int) -> list[Finding]:
+    """What every model-driven rule wants at a bar, and the probabilities behind it: with a model trained on the bars before, the bars of
+    its training's blocks and the fresh ones after them."""
+    key, found = SeriesKey(SYMBOL, Interval.H1), []
+    history = exchange.read(key, None, end_ms).tail(MODEL_BARS)
+    learned, first = history.take(slice(0, MODEL_BARS - MODEL_SPAN // 2)), MODEL_BARS - MODEL_SPAN
+    for rule in (r for r in STRATEGIES if r.forecasts):
+        options = TrainOptions(mode="quick", folds=2, baselines=(), calibration="none")
+        model = train({SYMBOL: learned}, rule.forecasts, "logistic", options).model
+
+        def table(known: Candles, rule: Strategy = rule, model: TrainedModel = model) -> np.ndarray:
+            shown = known.take(slice(first, None))
+            line = forecast_line(model, "check/v1", key, known, shown)
+            signals = signals_of(Choice(rule.name), SYMBOL, Market.PERP, shown, None, line)
+            levels = [np.broadcast_to(np.nan if x is None else x, (len(shown),)) for x in (signals.stop, signals.target, signals.strength)]
+            return np.column_stack((signals.action, line.abstained, line.probability, *levels)).astype(float)
+
+        whole, fault, known, comparisons = table(history), "", 0, 0
+        for cut in chosen_cuts(history, first + 1, cuts, seed):
+            for kind in (None, *range(min(poisons, 1))):
+                part = history.take(slice(0, cut + 1)) if kind is None else poisoned(history.take(slice(0, cut + FUTURE_BARS)), cut, kind)
+                now, was = table(part)[cut - first], whole[cut - first]
+                comparisons, known = comparisons + 1, known + bool(np.isfinite(now[2]))
+                if not fault and not same(was, now):
+                    fault = f"future {'deleted' if kind is None else 'poisoned'} after bar {cut}: became {now!r}, was {was!r}"[:160]
         found.append(Finding(rule.name, "strategy", "", comparisons, known, not fault, fault))
     return found
 

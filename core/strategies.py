@@ -23,19 +23,21 @@ from data.market import Market, did_you_mean
 
 if TYPE_CHECKING:
     from analysis.composites import Inputs
+    from core.forecast_line import ForecastLine
 
 Values = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One number a user or a sweep may turn."""
+    """One number a user or a sweep may turn. `whole`: a count, of which there are no fractions."""
 
     name: str
     default: float
     low: float
     high: float
     help: str
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Strategy:
         scalping (1m), intraday (5m to 1h) or swing (4h, 1d): where it is meant to be used.
     reads : tuple of str
         Letters of the modules whose series it needs; empty for candles alone, "*" for all of them (composites).
+    forecasts : str
+        The label whose model it trades on; empty for rules. `side` is then not asked.
     strength : callable or None
         Who goes first when positions are scarce; larger is stronger.
     """
@@ -64,6 +68,7 @@ class Strategy:
     reads: tuple[str, ...] = ()
     strength: Callable[[Candles, Inputs | None], np.ndarray] | None = None
     vetoed: bool = False
+    forecasts: str = ""
 
     def values(self, chosen: Values | None = None) -> dict[str, float]:
         """Parameters in force.
@@ -81,6 +86,8 @@ class Strategy:
             p = known[name]
             if not (math.isfinite(value) and p.low <= value <= p.high):
                 raise InputError(f"{self.name} {name}: expected {p.low:g} to {p.high:g}, got {value!r}")
+            if p.whole and value != int(value):
+                raise InputError(f"{self.name} {name}: expected a whole number, got {value!r}")
             out[name] = float(value)
         return out
 
@@ -163,6 +170,59 @@ def _reversion(candles: Candles, inputs: Inputs | None, values: Values, short: b
 _THRESHOLDS = (Parameter("enter", 0.60, 0.5, 1.0, "Enter at or beyond this score (short: at or below 1 minus it)."),
                Parameter("leave", 0.50, 0.0, 1.0, "Leave when the score is back across this."))
 
+MODEL_PARAMETERS = (
+    Parameter("threshold", 0.0, 0.0, 1.0, "Enter at this calibrated probability; 0: the one from which stop, target and cost pay, "
+                                          "and 0.02 more."),
+    Parameter("hold", 0.0, 0.0, 2000.0, "Leave after so many bars; 0: the model's own horizon.", whole=True),
+)
+
+
+def _no_side(candles: Candles, inputs: Inputs | None, values: Values, short: bool) -> np.ndarray:
+    return np.zeros(len(candles))
+
+
+def _model_rule(label: str, title: str) -> Strategy:
+    return Strategy(f"model_{label}", title, f"Enters where the {label} model's calibrated probability pays for stop, target and cost; "
+                    "leaves after its horizon or when the other side is likelier.", "intraday", "1h", MODEL_PARAMETERS, _no_side,
+                    forecasts=label)
+
+
+def entry_thresholds(forecast: ForecastLine, candles: Candles, values: Values, stop: np.ndarray) -> np.ndarray:
+    """The probability from which an entry pays at each bar: `(stop + cost)/(target + stop) + .02` (methods.md 6), or the preset.
+
+    NaN where the stop is unknown. Without a target, the gain is taken as 1.5 stops.
+    """
+    if values["threshold"] > 0:
+        return np.full(len(candles), values["threshold"])
+    from models.trained import entry_threshold
+
+    away = stop / candles.close
+    return entry_threshold(away, away * (values["reward"] or 1.5), forecast.cost)
+
+
+def model_side(forecast: ForecastLine, candles: Candles, values: Values, stop: np.ndarray, short: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The side at each close and the edge behind it: probability above the threshold, 0 where there is none.
+
+    A bar without a forecast, or where the model abstains, enters nothing; what is held runs on to its horizon.
+    """
+    need = entry_thresholds(forecast, candles, values, stop)
+    up, down = forecast.of(1), forecast.of(-1)
+    hold = int(values["hold"]) or forecast.horizon
+    with np.errstate(invalid="ignore"):
+        rise = (up >= need) & ~forecast.abstained
+        fall = (down >= need) & ~forecast.abstained & short
+        edge = np.nan_to_num(np.fmax(up - need, (down - need) if short else np.nan), nan=0.0)
+        turned_down, turned_up = down > up, up > down
+    side, since, out = 0, 0, np.zeros(len(candles))
+    for t in range(len(out)):
+        if side and (t - since >= hold or (turned_down[t] if side > 0 else turned_up[t])):
+            side = 0
+        if not side and (rise[t] or fall[t]):
+            side, since = (1 if rise[t] and (not fall[t] or up[t] >= down[t]) else -1), t
+        out[t] = side
+    return out, np.maximum(edge, 0.0)
+
+
 STRATEGIES = (
     Strategy("trend", "Module A trend", "Long while module A's trend score has risen to 0.6 and not fallen below 0.5.", "intraday", "1h",
              _THRESHOLDS, _trend, ("A",), lambda c, i: np.abs(2.0 * i.of("A") - 1.0) if i is not None else np.zeros(len(c))),
@@ -175,11 +235,18 @@ STRATEGIES = (
                                 Parameter("leave", 0.05, 0.0, 1.0, "Leave when the other side reaches this.")), _opportunity, ("*",),
              vetoed=True),
     Strategy("ema_cross", "EMA cross", "Long while the fast exponential average lies above the slow one.", "swing", "4h",
-             (Parameter("fast", 12, 2, 400, "Bars of the fast average."), Parameter("slow", 26, 3, 1000, "Bars of the slow average.")),
+             (Parameter("fast", 12, 2, 400, "Bars of the fast average.", whole=True),
+                        Parameter("slow", 26, 3, 1000, "Bars of the slow average.", whole=True)),
              _ema_cross),
     Strategy("breakout", "Range breakout", "Long when the close leaves the range of the last bars upwards, out below half of "
                                            "it.", "scalping",
-             "1m", (Parameter("window", 60, 5, 2000, "Bars of the range."),), _breakout),
+             "1m", (Parameter("window", 60, 5, 2000, "Bars of the range.", whole=True),), _breakout),
+    Strategy("by_hand", "By hand", "Does nothing by itself: orders come from a person or from an allocation plan.", "swing", "1d", (),
+             _no_side),
+    _model_rule("dir3_dyn", "Model: rise or fall"),
+    _model_rule("triple_barrier", "Model: target before stop"),
+    _model_rule("dir3_fixed", "Model: beyond 0.2 %"),
+    _model_rule("dir_bin", "Model: rise above cost"),
 )
 
 
@@ -208,15 +275,20 @@ class Choice:
         return {"strategy": self.name, "parameters": strategy(self.name).values(self.values)}
 
 
-def signals_of(choice: Choice, symbol: str, market: Market, candles: Candles, inputs: Inputs | None) -> Signals:
-    """The strategy's table over `candles`; `inputs` covers exactly their rows where it reads scores."""
+def signals_of(choice: Choice, symbol: str, market: Market, candles: Candles, inputs: Inputs | None,
+               forecast: ForecastLine | None = None) -> Signals:
+    """The strategy's table over `candles`; `inputs` and `forecast` cover exactly their rows where it reads scores or a model."""
     rule = strategy(choice.name)
     values = rule.values(choice.values)
-    side = rule.side(candles, inputs, values, market is Market.PERP)
     stop = stop_distance(candles, values)
+    if rule.forecasts:
+        assert forecast is not None
+        side, edge = model_side(forecast, candles, values, stop, market is Market.PERP)
+    else:
+        side, edge = rule.side(candles, inputs, values, market is Market.PERP), None
     target = stops.target_of(stop, values["reward"]) if values["reward"] > 0 else None
     trail = stops.atr_multiple(candles, values["trail_atr"]) if values["trail_atr"] > 0 else None
-    strength = rule.strength(candles, inputs) if rule.strength is not None else None
+    strength = rule.strength(candles, inputs) if rule.strength is not None else edge
     veto = vetoes(inputs) if rule.vetoed and inputs is not None else None
     return Signals.from_side(symbol, side, stop=stop, target=target, trail=trail, strength=strength, veto=veto, strategy=rule.name)
 

@@ -8,33 +8,42 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.judging import Judging
+from core.forecasting import Forecasting
+from core.stored import Damaged, keep_newest, newest_first, read
 from data.errors import InputError
+from data.market import SeriesKey
 from data.storage.durable import no_fault, replace_file
 
 if TYPE_CHECKING:
     from core.backtest.question import Question
     from core.backtest.study import Study
     from core.backtest.sweeping import SweepResult
-    from models.trials import TrialLedger
+    from core.signals import SignalCard
+    from core.strategies import Choice
 
-KEPT_RUNS = 200
+KEPT_RUNS = KEPT_SWEEPS = 200
+HEAD = "head.json"  # of a run's folder: what lists show of it
+HEADED = ("run_id", "question", "from", "to", "trades", "trials", "metrics", "verdict", "quick")
 WORLDS = 20
 Tell = Callable[[int, int, str], None]
 
 
-class Trying(Judging):
+class Trying(Forecasting):
     """Verbs over backtests, each a few lines of delegation. Runs and tries live below the home folder, apart for each world."""
 
     @property
     def _tried(self) -> Path:
         return self.settings.home / "tried" / str(self.world)
 
-    @property
-    def _ledger(self) -> TrialLedger:
-        from models.trials import TrialLedger
+    def signal(self, key: SeriesKey, choice: Choice, *, at_ms: int | None = None) -> SignalCard:
+        """What a strategy wants right now, at which prices, how large, and why."""
+        from core.signals import signal_card
+        from core.strategies import strategy
 
-        return TrialLedger(self._tried / "trials.sqlite", self.clock)
+        label = strategy(choice.name).forecasts
+        model = self.serving(key, label).id if label else ""
+        return self._signals.get(self._version(key, choice.name, tuple(sorted(choice.values.items())), at_ms, model),
+                                 lambda: signal_card(self, key, choice, at_ms=at_ms))
 
     def backtest(self, question: Question, *, quick: bool = False, worlds: int = WORLDS, progress: Tell | None = None) -> Study:
         """Answer a question, count the try, and keep the report where pages find it."""
@@ -44,9 +53,13 @@ class Trying(Judging):
         done = study(self, question, self._ledger, quick=quick, worlds=worlds, progress=progress)
         folder = self._tried / "runs" / done.result.run_id
         folder.mkdir(parents=True, exist_ok=True)
+        before = self._head(folder) if (folder / "report.json").is_file() else None
+        if quick and isinstance(before, dict) and not before["quick"]:
+            return done  # the full report of the same run says more
         for name, content in files(done).items():
             replace_file(folder / name, content, no_fault, "backtest")
-        self._forget()
+        replace_file(folder / HEAD, json.dumps(head_of(done.document()), allow_nan=False).encode(), no_fault, "backtest")
+        keep_newest((self._tried / "runs").iterdir(), KEPT_RUNS, _remove)
         return done
 
     def sweep(self, question: Question, grid: dict[str, tuple[float, ...]], progress: Tell | None = None) -> SweepResult:
@@ -59,19 +72,30 @@ class Trying(Judging):
         asked = json.dumps([question.document(), {n: list(v) for n, v in grid.items()}], sort_keys=True)
         name = f"{question.rule}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
         replace_file(folder / f"{name}.json", json.dumps(done.document, allow_nan=False).encode(), no_fault, "sweep")
+        keep_newest(folder.glob("*.json"), KEPT_SWEEPS)
         return done
 
     def backtests(self) -> list[dict[str, Any]]:
-        """Stored runs, newest first, as headers: run id, what was asked, figures, verdict."""
-        out = []
-        for path in sorted((self._tried / "runs").glob("*/report.json"), key=lambda p: -p.stat().st_mtime_ns):
-            try:
-                d = json.loads(path.read_text(encoding="utf-8"))
-                out.append({"run_id": d["run_id"], "question": d["question"], "from": d["from"], "to": d["to"], "trades": d["trades"],
-                            "metrics": d["metrics"], "verdict": d["honesty"]["verdict"]})
-            except (OSError, ValueError, KeyError):
-                continue
-        return out
+        """Stored runs, newest first, as headers: run id, what was asked, figures, tries counted, verdict. See `damaged_backtests`."""
+        return [head for head in map(self._head, self._runs()) if not isinstance(head, Damaged)]
+
+    def damaged_backtests(self) -> list[Damaged]:
+        """Stored runs that cannot be read, with the reason."""
+        return [head for head in map(self._head, self._runs()) if isinstance(head, Damaged)]
+
+    def _runs(self) -> list[Path]:
+        return [report.parent for report in newest_first((self._tried / "runs").glob("*/report.json"))]
+
+    def _head(self, folder: Path) -> dict[str, Any] | Damaged:
+        """A run's header; made from the report where an older version kept none."""
+        if (folder / HEAD).is_file():
+            return read(folder / HEAD, folder.name, HEADED)
+        report = read(folder / "report.json", folder.name, ("run_id", "question", "from", "to", "trades", "metrics", "honesty"))
+        if isinstance(report, Damaged):
+            return report
+        head = head_of(report)
+        replace_file(folder / HEAD, json.dumps(head, allow_nan=False).encode(), no_fault, "backtest")
+        return head
 
     def stored_backtest(self, run_id: str) -> dict[str, Any]:
         """The whole report of a stored run.
@@ -79,9 +103,13 @@ class Trying(Judging):
         Raises
         ------
         InputError
-            When no such run is stored.
+            When no such run is stored, or it is damaged.
         """
-        return json.loads(self.backtest_file(run_id, "report.json"))
+        self.backtest_file(run_id, "report.json")
+        found = read(self._tried / "runs" / run_id / "report.json", run_id, ("run_id", "honesty"))
+        if isinstance(found, Damaged):
+            raise InputError(f"the stored run {run_id} is damaged ({found.reason}); run it again")
+        return found
 
     def backtest_file(self, run_id: str, name: str) -> bytes:
         """One file of a stored run, for a download."""
@@ -91,19 +119,19 @@ class Trying(Judging):
         return path.read_bytes()
 
     def sweeps(self) -> list[dict[str, Any]]:
-        """Finished sweeps, newest first."""
-        out = []
-        for path in sorted((self._tried / "swept").glob("*.json"), key=lambda p: -p.stat().st_mtime_ns):
-            try:
-                out.append(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError):
-                continue
-        return out
+        """Finished sweeps, newest first; a damaged one is named in the log."""
+        found = (read(path, path.stem, ("study", "sets")) for path in newest_first((self._tried / "swept").glob("*.json")))
+        return [each for each in found if not isinstance(each, Damaged)]
 
-    def _forget(self) -> None:
-        """Keep the newest runs; the ledger forgets nothing."""
-        folders = sorted((self._tried / "runs").iterdir(), key=lambda p: -p.stat().st_mtime_ns)
-        for old in folders[KEPT_RUNS:]:
-            for file in old.iterdir():
-                file.unlink(missing_ok=True)
-            old.rmdir()
+
+def head_of(report: dict[str, Any]) -> dict[str, Any]:
+    """What lists show of a report."""
+    honesty = report["honesty"]
+    return {name: report[name] for name in ("run_id", "question", "from", "to", "trades", "metrics")} | {
+        "verdict": honesty["verdict"], "trials": honesty["trials"], "quick": "random_entries" not in honesty}
+
+
+def _remove(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink(missing_ok=True)
+    folder.rmdir()

@@ -1,4 +1,4 @@
-"""Signals: what a rule wants right now on each symbol of the watchlist, at which prices, how large, and why."""
+"""Signals: what a rule or a model wants right now on each symbol of the watchlist, at which prices, how large, and why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.signals import SignalCard
 from core.strategies import STRATEGIES, Choice, strategy
 from data.clock import age_text
 from data.errors import DataError, SextantError
-from pages.ui import backtest_views, frame, widgets
+from pages.ui import backtest_views, charts_models, forecast_panel, frame, theme, widgets
 from pages.ui.session import focus, guarded, remember, settle, workbench
 
 sextant = workbench()
@@ -21,7 +21,9 @@ here = focus()
 market = here.key.market
 MARK = {"BUY": "▲ BUY", "SELL": "▼ SELL", "HOLD": "■ HOLD"}
 COLOUR = {"BUY": ("blue", ":material/arrow_upward:"), "SELL": ("orange", ":material/arrow_downward:"), "HOLD": ("gray", ":material/pause:")}
-NO_PROBABILITY = "rule-based, no calibrated probability yet"
+NO_PROBABILITY = "rule-based, no calibrated probability"
+OUTCOMES = forecast_panel.OUTCOMES
+RECENT = 2_000  # predictions behind the words on past calls
 FILTERS = ("All", "BUY", "SELL", "HOLD", "In a position")
 NO_ORDER = "no order now"
 ORDER = ("Entry", "Stop", "Target", "Size", "R / R", "Risk")
@@ -60,7 +62,17 @@ def line_of(card: SignalCard) -> dict[str, Any]:
     entry, stop, target = (None if v is None else widgets.price_text(v, places) for v in (card.entry, card.stop_loss, card.take_profit))
     return {"Symbol": card.symbol, "Signal": MARK[card.signal], "Holds": state_of(card).replace(" since ", ", "), "Entry": entry,
             "Stop": stop, "Target": target, "Size": card.size, "R / R": card.risk_reward, "Risk": card.risk_share, "Why": why(card),
-            "Confidence": "rule-based", "Age": age_of(card), "Data": str(card.provenance)}
+            "Confidence": confidence_of(card), "Age": age_of(card), "Data": str(card.provenance)}
+
+
+def confidence_of(card: SignalCard) -> str:
+    """The calibrated probability and what it is of."""
+    if card.forecast is None:
+        return "rule-based"
+    if card.abstained or card.confidence is None:
+        return "no call"
+    outcome = next((OUTCOMES[c] for c, p in card.forecast.probability.items() if p == card.confidence), "")
+    return f"{card.confidence:.0%} {outcome}"
 
 
 def why(card: SignalCard) -> str:
@@ -88,7 +100,8 @@ def board(cards: list[SignalCard], slot: st.delta_generator.DeltaGenerator, *, r
             "R / R": number(format="%.2f", width=54, help="Reward over risk: target over stop distance."),
             "Risk": number(format="percent", width=58, help="What the stop would really lose of the equity, after limits and rounding."),
             "Why": st.column_config.TextColumn(width=230),
-            "Confidence": st.column_config.TextColumn(width=82, help=NO_PROBABILITY.capitalize() + ". A trained model will have one."),
+            "Confidence": st.column_config.TextColumn(width=92, help="Calibrated probability of the side taken, or of the likeliest "
+                                                                     "outcome where none is. Rules have none. “no call”: it abstains."),
             "Age": st.column_config.TextColumn(width=52, help="Since the newest candle closed."),
             "Data": st.column_config.TextColumn(width=86, help="Where the candles come from.")})
         if ready and len(rows):
@@ -116,13 +129,50 @@ def detail(card: SignalCard) -> None:
         if card.entry is None:
             st.caption(f"No prices: the rule wants {NO_ORDER}. It is {state_of(card)}.")
         st.markdown("\n".join(f"- {widgets.plain(r[:1].upper() + r[1:])}" for r in card.reasons[:4]))
-        st.caption(f"Confidence: – ({NO_PROBABILITY}). As of {widgets.local_text(card.as_of_ms + 1)}.")
+        if card.forecast is None:
+            st.caption(f"Confidence: – ({NO_PROBABILITY}). As of {widgets.local_text(card.as_of_ms + 1)}.")
+        else:
+            forecast(card)
         with st.expander(f"Limits ({sum(v['ok'] for v in card.verdicts)} of {len(card.verdicts)} allow it)" if card.verdicts else "Limits"):
             if card.verdicts:
                 st.dataframe([{"Limit": v["limit"].replace("_", " "), "Allows": v["ok"], "In words": v["words"]} for v in card.verdicts],
                              hide_index=True, width="stretch", column_config={"In words": st.column_config.TextColumn(width="large")})
             else:
                 st.caption("Limits are asked when there is an entry to judge; now there is none.")
+
+
+def forecast(card: SignalCard) -> None:
+    """The probabilities behind a model's card, how often such a word came true, and what moved it."""
+    said = card.forecast
+    assert said is not None
+    chances = ", ".join(f"{OUTCOMES[c]} {p:.1%}" for c, p in said.probability.items()) or "no forecast of this bar"
+    best = next((c for c, p in said.probability.items() if p == card.confidence), None)
+    st.markdown(f"**Calibrated probability:** {chances}; an entry pays from {said.threshold:.1%}. " if said.threshold is not None
+                else f"**Calibrated probability:** {chances}.")
+    if best is not None:
+        st.caption(forecast_panel.record_words(said.record, OUTCOMES[best]))
+    st.caption(f"{said.model}, {said.horizon} bars ahead; {said.verdict.get('words', 'not judged')}. As of "
+               f"{widgets.local_text(card.as_of_ms + 1)}.")
+    if said.drivers:
+        with st.expander("What moves it (SHAP, towards a rise)", expanded=True):
+            theme.draw(charts_models.contributions([{"feature": n, "contribution": v} for n, v in said.drivers]), key="signals-shap",
+                       file_name=f"{card.symbol}-{said.label}-shap", alt=f"What moves the forecast of {card.symbol}")
+
+
+def calls(name: str, interval: str) -> None:
+    """How the predictions of this rule's model came out so far, as frozen when they were made."""
+    from core.paper.predictions import track_record
+
+    label = strategy(name).forecasts
+    mine = [r for r in sextant.log.rows(newest=RECENT) if r.label == label and str(r.key.interval) == interval and r.key.market is market]
+    whole = [r for r in track_record(mine, sextant.clock.now_ms()) if r["regime"] == "all" and r["period"] == "all"]
+    made, graded, asked, right = (sum(r[n] for r in whole) for n in ("made", "settled", "calls", "right"))
+    if not made:
+        st.markdown("**Past calls of this model:** none are frozen yet; the paper runner and Predict now on the Models page write them.")
+        return
+    share = f" ({right / asked:.0%})" if asked else ""
+    st.markdown(f"**Past calls of this model:** {made:,} predictions frozen, {graded:,} graded; {right:,} of {asked:,} calls up or down "
+                f"came true{share}.")
 
 
 def record(name: str, interval: str) -> None:
@@ -212,6 +262,8 @@ def page() -> None:
     line, past, filters, bar, table = st.empty(), st.container(), st.container(), st.empty(), st.empty()
     with past, guarded("the record of this rule"):
         record(name, interval)
+        if strategy(name).forecasts:
+            calls(name, interval)
     with filters:
         a, b = st.columns([3, 2], vertical_alignment="bottom")
         which = a.segmented_control("Show", FILTERS, default="All", key="signals-filter", required=True) or "All"
@@ -230,8 +282,13 @@ def page() -> None:
             detail(next(c for c in chosen if c.symbol == symbol))
     elif cards:
         table.info(f"No symbol is on “{which}” now. Choose All to see the {len(cards)} that were asked.")
+    untrained = [s for s, words in problems.items() if words.startswith("no model of")]
     for symbol, words in problems.items():
-        st.caption(f"{symbol}: {words}")
+        if symbol not in untrained:
+            st.caption(f"{symbol}: {words}")
+    if untrained:
+        st.caption(f"No model of {strategy(name).forecasts} at {interval} yet for {', '.join(untrained)}.")
+        st.page_link("pages/model_lab.py", label="Train one on the Models page", icon=":material/model_training:")
     absent = [s for s in watchlist if s not in held]
     if absent:
         st.caption(f"On the watchlist without candles: {', '.join(absent[:20])}. Import or back-fill them on the Data page.")

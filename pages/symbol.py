@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from pages.ui import charts_market, charts_scores, composite_views, module_tabs, tabs_positioning, theme, widgets
+from pages.ui import charts_market, charts_scores, composite_views, forecast_panel, module_tabs, tabs_positioning, theme, widgets
 from pages.ui.session import focus, guarded, settle, workbench
 
 REGIME_BARS = 500
@@ -59,14 +59,17 @@ with guarded("the candles"):
             with st.spinner("Reading regimes ...", show_time=False):
                 candle_chart(module_tabs.regime_sides(sextant, key, reach), "shaded")
 
-    titles = ["Composites", "Timeframes", *(f"{r.letter} · {sextant.module(r.letter).short}" for r in card.reports)]
-    first, frames, *tabs = st.tabs(titles, key="module-tab", on_change="rerun")
+    titles = ["Composites", "Timeframes", "Model", *(f"{r.letter} · {sextant.module(r.letter).short}" for r in card.reports)]
+    first, frames, model, *tabs = st.tabs(titles, key="module-tab", on_change="rerun")
     if first.open:
         with first, guarded("the composites"):
             composite_views.composite_tab(sextant, key, card)
     if frames.open:
         with frames, guarded("the timeframes"), st.spinner("Scoring other timeframes ...", show_time=False):
             composite_views.timeframes(sextant, key)
+    if model.open:
+        with model, guarded("the model"):
+            forecast_panel.panel(sextant, key)
     for tab, report in zip(tabs, card.reports, strict=True):
         if not tab.open:
             continue

@@ -61,3 +61,25 @@ def _runs(side: np.ndarray) -> list[tuple[int, int, int]]:
     edges = np.flatnonzero(np.diff(side, prepend=np.nan) != 0)
     stops = np.append(edges[1:], len(side)) - 1
     return [(int(a), int(b), int(side[a])) for a, b in zip(edges, stops, strict=True) if side[a] != 0 and np.isfinite(side[a])]
+
+
+def calls_on_price(candles: Candles, side: np.ndarray, right: np.ndarray) -> go.Figure:
+    """The close with a triangle at each call: filled where it came true, hollow where not, faint while it is not known.
+
+    `side` (bars,) is 1, -1 or 0; `right` 1 or 0, NaN while the outcome is not known.
+    """
+    import plotly.graph_objects as go
+
+    fig = theme.figure(300, hovermode="closest", yaxis={"side": "right"})
+    when = local_times(candles.close_time)
+    fig.add_trace(go.Scatter(x=when, y=candles.close, mode="lines", name="close", line={"color": theme.NEUTRAL, "width": 1.2},
+                             hovertemplate="%{y}<extra></extra>"))
+    for way, mark, colour, word in ((1, "triangle-up", theme.UP, "rise"), (-1, "triangle-down", theme.DOWN, "fall")):
+        for name, rows, symbol, opacity in (
+                (f"{word}, came true", right == 1.0, mark, 1.0), (f"{word}, did not", right == 0.0, f"{mark}-open", 0.9),
+                (f"{word}, not known yet", np.isnan(right), mark, 0.35)):
+            at = np.flatnonzero((side == way) & rows)
+            if len(at):
+                fig.add_trace(go.Scatter(x=when[at], y=candles.close[at], mode="markers", name=name, opacity=opacity,
+                                         marker={"symbol": symbol, "size": 8, "color": colour}, hovertemplate=f"{name}<extra></extra>"))
+    return fig

@@ -73,14 +73,14 @@ def test_contracts_of_the_watchlist_are_shipped_and_others_inferred():
         assert len(shipped(market)) == 12
         for symbol in shipped(market):
             found = contract_of(symbol, market)
-            assert not found.inferred and found.source == "2025-10-01" and found.tick > 0 and found.step > 0
+            assert not found.inferred and found.source == "2026-07-15" and found.tick > 0 and found.step > 0
             assert found.ticks_per_unit * found.tick == pytest.approx(1.0, rel=1e-12)
     odd = contract_of("ODDUSDT", Market.SPOT, made(50))
     assert odd.inferred and (odd.tick, odd.step) == (0.01, 1e-5) and "50 candles" in odd.source
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda: contract_of("ODDUSDT", Market.SPOT), "not in the shipped contract table of 2025-10-01"),
+    (lambda: contract_of("ODDUSDT", Market.SPOT), "not in the shipped contract table of 2026-07-15"),
     (lambda: Contract("X", Market.SPOT, -0.1, 1.0), "tick must be zero or above"),
     (lambda: Contract("X", Market.PERP, 0.1, 1.0, maintenance=1.5), "0.005 means 0.5 %"),
     (lambda: Costs(maker_bps=-6.0), "costs.maker_bps: expected -5 to 1000"),

@@ -20,7 +20,7 @@ from tests.made_candles import made
 
 NOW = parse_time("2026-11-20T08:30:00Z")
 KEY = SeriesKey("ETHUSDT", Interval.H1)
-LIGHT = [s for s in STRATEGIES if "*" not in s.reads]
+LIGHT = [s for s in STRATEGIES if "*" not in s.reads and not s.forecasts and s.name != "by_hand"]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,11 @@ def test_a_decision_does_not_know_what_came_after(sextant, rule):
         then, seen = sextant.rule_inputs(KEY, rule.reads, 600 - back, at_ms=at)
         table = signals_of(Choice(rule.name), "ETHUSDT", Market.SPOT, then, seen)
         assert np.array_equal(table.action[-200:], whole.action[: len(whole.action) - back][-200:])
+
+
+def test_counts_are_whole_numbers():
+    with pytest.raises(InputError, match=r"ema_cross fast: expected a whole number, got 12\.5"):
+        strategy("ema_cross").values({"fast": 12.5})
 
 
 def test_vetoes_follow_the_composites(sextant):
