@@ -112,6 +112,10 @@ class Outside:
 
         return ObservationStore(self.folder)
 
+    def clock_offset_ms(self) -> int | None:
+        """The exchange's time less this computer's, as last measured; None before."""
+        return None if self._built is None else self._built.clock_offset_ms()
+
     def observe(self, symbols: Sequence[str], *, cancelled: Callable[[], bool] | None = None,
                 progress: Callable[[Collected], None] | None = None) -> list[Collected]:
         """Funding, open interest, ratios, basis and premium of the symbols' perpetuals, on-chain and macro, options: what is not stored."""

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from core.alerts import KINDS, MOST_LEVELS, Level
 from data.errors import SettingsError, SextantError
 from data.market import Interval, Market, parse_symbol
 from data.storage.durable import no_fault, replace_file
@@ -41,6 +42,11 @@ class Settings(BaseSettings):
     simulator_seed : another seed is another simulated world
     threads : symbols scored at the same time, 1 to 16
     owner_password : what allows changes on a public page; never shown
+    notify : Apprise addresses that alerts are sent to, separated by commas; secrets, never shown
+    alert_kinds : which kinds of alerts are kept and sent (core/alerts.py KINDS)
+    alert_drawdown : share below its peak at which the paper account is worth an alert; 0: never
+    alert_levels : crossings to wait for, e.g. "BTCUSDT price above 70000"
+    reports : daily, weekly, both or none
     """
 
     model_config = SettingsConfigDict(env_prefix="SEXTANT_", env_file=".env", env_file_encoding="utf-8", extra="forbid",
@@ -56,6 +62,11 @@ class Settings(BaseSettings):
     simulator_seed: Annotated[int, Field(ge=0, le=2**31)] = 7
     threads: Annotated[int, Field(ge=1, le=16)] = 2
     owner_password: SecretStr | None = None
+    notify: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    alert_kinds: Annotated[tuple[str, ...], NoDecode] = tuple(KINDS)
+    alert_drawdown: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+    alert_levels: Annotated[tuple[str, ...], NoDecode] = ()
+    reports: Literal["daily", "weekly", "both", "none"] = "both"
 
     @field_validator("home")
     @classmethod
@@ -79,6 +90,31 @@ class Settings(BaseSettings):
             raise ValueError("expected symbols, separated by commas")
         try:
             return tuple(dict.fromkeys(parse_symbol(str(s)) for s in value))
+        except SextantError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("notify", mode="before")
+    @classmethod
+    def _addresses(cls, value: Any) -> Any:
+        return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+
+    @field_validator("alert_kinds", mode="before")
+    @classmethod
+    def _kinds(cls, value: Any) -> Any:
+        value = tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else tuple(value)
+        unknown = [v for v in value if v not in KINDS]
+        if unknown:
+            raise ValueError(f"there is no kind {unknown[0]!r}; known: {', '.join(KINDS)}")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("alert_levels", mode="before")
+    @classmethod
+    def _levels(cls, value: Any) -> Any:
+        value = tuple(v.strip() for v in value.split(";") if v.strip()) if isinstance(value, str) else tuple(value)
+        if len(value) > MOST_LEVELS:
+            raise ValueError(f"at most {MOST_LEVELS} levels, got {len(value)}")
+        try:
+            return tuple(dict.fromkeys(Level.parse(str(v)).words for v in value))
         except SextantError as error:
             raise ValueError(str(error)) from None
 
@@ -116,7 +152,8 @@ def change_settings(current: Settings, changes: dict[str, Any]) -> Settings:
     """Save changes and return the new settings; a single wrong value refuses them all and leaves the file as it was."""
     saved = _saved(current.home) | changes
     fresh = _validated(saved | {"home": current.home})
-    text = json.dumps({k: v for k, v in fresh.model_dump(mode="json").items() if k in saved and k not in ("home", "owner_password")})
+    hidden = ("home", "owner_password", "notify")
+    text = json.dumps({k: v for k, v in fresh.model_dump(mode="json").items() if k in saved and k not in hidden})
     current.home.mkdir(parents=True, exist_ok=True)
     replace_file(current.home / SAVED, text.encode(), no_fault, "settings")
     return fresh
@@ -148,7 +185,7 @@ def _sentence(problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {name!r}{_near(name)}"
-    got = "(hidden)" if "password" in name else repr(problem.get("input"))[:60]
+    got = "(hidden)" if "password" in name or name == "notify" else repr(problem.get("input"))[:60]
     return f"setting {name}: got {got}; {problem['msg'].removeprefix('Value error, ')}"
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from core.forecasting import Forecasting
+from core.dealing import Dealing
 from core.holdings import Status, World
 from core.judging import BoardRow
 
 
-class Sextant(Forecasting):
+class Sextant(Dealing):
     """The workbench. Built by core/wiring.py; safe to share between threads."""
 
 

@@ -60,7 +60,7 @@ def _sweep_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grid", nargs="+", required=True, metavar="NAME=VALUES", help="enter=0.5,0.6,0.7 or stop_atr=1:4:0.5")
 
 
-def _parameters(texts: list[str]) -> dict[str, float]:
+def parameters(texts: list[str]) -> dict[str, float]:
     out = {}
     for text in texts:
         name, _, value = text.partition("=")
@@ -76,7 +76,7 @@ def _question(options: argparse.Namespace, rows: str | None = None) -> Question:
 
     chosen = {o.name: getattr(options, o.name) for o in OPTIONS}
     return ask(options.symbols, chosen, rule=None if rows is not None else options.strategy or "trend", rows=rows,
-               parameters=_parameters(options.set))
+               parameters=parameters(options.set))
 
 
 def _file(path: str) -> str:
@@ -93,7 +93,7 @@ def _file(path: str) -> str:
 def _signal(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from core.strategies import Choice
 
-    card = sextant.signal(series_key(sextant, options), Choice(options.strategy or "trend", _parameters(options.set)),
+    card = sextant.signal(series_key(sextant, options), Choice(options.strategy or "trend", parameters(options.set)),
                           at_ms=moment(options.at))
     d = card.document()
     lines = [f"{card.symbol} {card.interval} {card.market}, {card.strategy}: {card.signal}  ({card.state}, as of {d['as_of']}, "

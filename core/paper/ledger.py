@@ -1,8 +1,11 @@
 """The ledger: rows that are only ever added, each sealed with the one before it, in one SQLite file.
 
-A row's hash covers its content and the hash of the row before it, so an edited, removed or inserted row breaks the chain from there on.
-Triggers refuse updates and deletes; `verify` would notice them all the same. The head of the chain is kept beside the database too:
-a database that was cut back to an earlier state does not hold it.
+A row's hash covers its content and the hash of the row before it, so an edited, removed or inserted row breaks the chain of its table
+from there on. Triggers refuse updates and deletes; `verify` would notice them all the same. The heads of the chains are kept beside the
+database too: a file that was cut back to an earlier state does not hold them.
+
+Reading is done through sqlite-utils. Writing is not: its transactions begin deferred, and two processes that read and then write would
+refuse each other.
 """
 
 from __future__ import annotations
@@ -10,102 +13,92 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from core.paper.migrations import CHAINED, MIGRATIONS, UNCANONICAL
 from data.errors import DamagedState
-from data.storage.durable import no_fault, replace_file
+from data.storage.durable import Fault, no_fault
 from data.storage.transactions import immediate
 
-MIGRATIONS = ("""
-create table predictions (
-  id integer primary key, made_ms integer not null, symbol text not null, market text not null, interval text not null,
-  bar_ms integer not null, source text not null, label text not null, horizon integer not null, call integer not null,
-  abstained integer not null, content text not null, previous text not null, hash text not null unique,
-  unique (symbol, market, interval, bar_ms, source, label)
-) strict;
-create table settlements (
-  id integer primary key, prediction integer not null unique references predictions (id), settled_ms integer not null,
-  content text not null, previous text not null, hash text not null unique
-) strict;
-create trigger predictions_stay before update on predictions begin select raise(abort, 'a prediction is never changed'); end;
-create trigger predictions_remain before delete on predictions begin select raise(abort, 'a prediction is never removed'); end;
-create trigger settlements_stay before update on settlements begin select raise(abort, 'a settlement is never changed'); end;
-create trigger settlements_remain before delete on settlements begin select raise(abort, 'a settlement is never removed'); end;
-""",)
 FIRST = "0" * 64
-CHAINS = ("predictions", "settlements")
+OLDEST = ("predictions", "settlements")  # their rows carry no transaction number
+BUSY_S = 10.0
+
+
+class Transaction:
+    """Rows added together, or not at all. `number` is one more than that of the transaction before."""
+
+    def __init__(self, db: sqlite3.Connection, recorded_ms: int) -> None:
+        self._db, self._recorded = db, recorded_ms
+        self._heads: dict[str, str] = {}
+        newest = (db.execute(f"select tx from {t} order by id desc limit 1").fetchone() for t in CHAINED if t not in OLDEST)
+        self.number = max((row[0] for row in newest if row is not None), default=0) + 1
+        self.added = 0
+
+    def add(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Append one row; False, and nothing done, where its key is there already (L2)."""
+        content = dict(row) if table in OLDEST else {"tx": self.number} | dict(row) | {"recorded_ms": self._recorded}
+        previous = self._heads.get(table) or _head(self._db, table)
+        sealed: dict[str, Any] = content | {"previous": previous}
+        sealed["hash"] = seal(sealed)
+        try:
+            self._db.execute(f"insert into {table} ({', '.join(sealed)}) values ({', '.join('?' * len(sealed))})", tuple(sealed.values()))
+        except sqlite3.IntegrityError as error:
+            if "UNIQUE" not in str(error):
+                raise
+            return False
+        self._heads[table] = sealed["hash"]
+        self.added += 1
+        return True
+
+    def execute(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        """A query inside the transaction."""
+        return self._db.execute(sql, values)
 
 
 class Ledger:
-    """Safe between threads and processes: every writing transaction begins immediately, with full synchronisation."""
+    """Safe between threads and processes: every writing transaction begins immediately, with full synchronisation.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    `fault` is the seam of the crash tests: called with a name before and after each durable step.
+    """
+
+    def __init__(self, path: Path, fault: Fault = no_fault) -> None:
+        self._path, self._fault = path, fault
 
     @property
     def path(self) -> Path:
         return self._path
 
-    def add(self, table: str, rows: Iterable[Mapping[str, Any]], *, unless: Callable[[sqlite3.Connection, Mapping[str, Any]], bool]) -> int:
-        """Append rows that `unless` does not find already there, as one transaction; returns how many were added."""
-        added = 0
-        with self.writing() as db:
-            previous = _head(db, table)
-            if previous == FIRST and not self._head_file.exists():
-                self._keep_heads(dict.fromkeys(CHAINS, FIRST))  # from now on a missing file is a fault
-            for row in rows:
-                if unless(db, row):
-                    continue
-                sealed = dict(row) | {"previous": previous}
-                sealed["hash"] = previous = seal(sealed)
-                names = ", ".join(sealed)
-                db.execute(f"insert into {table} ({names}) values ({', '.join('?' * len(sealed))})", tuple(sealed.values()))
-                added += 1
-            heads = {name: _head(db, name) for name in CHAINS}
-        if added:
-            self._keep_heads(heads)
-        return added
+    # -- writing ------------------------------------------------------------------------------------------------
 
-    def verify(self) -> list[str]:
-        """What is wrong with the chains, in words; empty when nothing was touched."""
+    @contextmanager
+    def transaction(self, recorded_ms: int, name: str = "transaction") -> Iterator[Transaction]:
+        """Add rows with `Transaction.add`; all of them are there afterwards, or none."""
+        with closing(self._connect()) as db:
+            self._fault(f"{name}: before")
+            with immediate(db):
+                change = Transaction(db, recorded_ms)
+                yield change
+                self._fault(f"{name}: before commit")
+            self._fault(f"{name}: committed")
+            if change.added:
+                self._keep_heads(db)
+                self._fault(f"{name}: heads kept")
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def rows(self, table: str, where: str = "1", values: tuple[Any, ...] = (), *, order: str = "id",
+             limit: int | None = None) -> list[dict[str, Any]]:
+        """Rows as dictionaries, JSON columns as they are stored; none where there is no ledger yet: looking does not make one."""
         if not self._path.exists():
             return []
-        faults: list[str] = []
-        heads = self._kept_heads()
+        import sqlite_utils
+
         with self.reading() as db:
-            for table in CHAINS:
-                previous, seen, whole = FIRST, {FIRST}, True
-                for row in db.execute(f"select * from {table} order by id"):
-                    content = {k: row[k] for k in row.keys() if k not in ("id", "hash")}
-                    if row["previous"] != previous or seal(content) != row["hash"]:
-                        faults.append(f"{table} row {row['id']}: content or order was changed after it was written")
-                        whole = False
-                        break
-                    previous = row["hash"]
-                    seen.add(previous)
-                if whole and heads is not None and heads.get(table, FIRST) not in seen:
-                    faults.append(f"{table}: rows that were written are missing at the end; restore the newest backup")
-                if heads is None and previous != FIRST:
-                    faults.append(f"{table}: {self._head_file.name} (the newest hash) is missing or unreadable: rows cut off at the "
-                                  "end would not be noticed; restore it with the newest backup")
-        return faults
-
-    @property
-    def _head_file(self) -> Path:
-        return self._path.with_suffix(".head")
-
-    def _keep_heads(self, heads: Mapping[str, str]) -> None:
-        replace_file(self._head_file, json.dumps(dict(heads)).encode(), no_fault, "ledger head")
-
-    def _kept_heads(self) -> dict[str, str] | None:
-        """The newest hash of each chain as kept beside the database; None when that file cannot be read."""
-        try:
-            return dict(json.loads(self._head_file.read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
+            return list(sqlite_utils.Database(db, execute_plugins=False)[table].rows_where(where, values, order_by=order, limit=limit))
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -114,32 +107,129 @@ class Ledger:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction over tables that are not chained (what the runner says of itself)."""
         with closing(self._connect()) as db, immediate(db):
             yield db
+
+    def canonical(self) -> Iterator[str]:
+        """One line of JSON a row: the same history gives the same bytes, whenever and in how many processes it was recorded.
+
+        Left out: row and transaction numbers, wall-clock times, hashes, deliveries and the audit trail (restarts).
+        """
+        with self.reading() as db:
+            for table in CHAINED:
+                if table in ("deliveries", "audit"):
+                    continue
+                for row in db.execute(f"select * from {table} order by id"):
+                    content = {k: row[k] for k in row.keys() if k not in UNCANONICAL}
+                    yield json.dumps({"table": table} | content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    # -- proof --------------------------------------------------------------------------------------------------
+
+    def verify(self) -> list[str]:
+        """What is wrong with the file and its chains (L5), in words; empty when nothing was touched."""
+        if not self._path.exists():
+            return []
+        faults: list[str] = []
+        heads = self._kept_heads()
+        with self.reading() as db:
+            for check in ("quick_check", "integrity_check"):
+                found = db.execute(f"pragma {check}").fetchone()[0]
+                if found != "ok":
+                    return [f"the database file is damaged ({check}: {str(found)[:200]}); restore the newest backup"]
+            wanted = _schema()
+            there = dict(db.execute("select name, sql from sqlite_master where sql is not null"))
+            faults += [f"{name}: its {'definition was changed' if name in there else 'definition is missing'}; restore the newest backup"
+                       for name, sql in wanted.items() if there.get(name) != sql]
+            for table in CHAINED:
+                faults += self._chain_faults(db, table, heads)
+        return faults
+
+    def _chain_faults(self, db: sqlite3.Connection, table: str, heads: Mapping[str, str] | None) -> list[str]:
+        previous, last_id = FIRST, 0
+        kept = None if heads is None else heads.get(table, FIRST)
+        seen_kept = kept == FIRST
+        later: set[int] = set()
+        for row in db.execute(f"select * from {table} order by id"):
+            content = {k: row[k] for k in row.keys() if k not in ("id", "hash")}
+            if row["previous"] != previous or seal(content) != row["hash"] or row["id"] != last_id + 1:
+                return [f"{table} row {row['id']}: content or order was changed after it was written"]
+            previous, last_id = row["hash"], row["id"]
+            if seen_kept and table not in OLDEST:
+                later.add(row["tx"])
+            seen_kept = seen_kept or previous == kept
+        if heads is None:
+            return [] if previous == FIRST else [
+                f"{table}: {self._head_file.name} (the newest hash) is missing or unreadable: rows cut off at the end would not be "
+                "noticed; restore it with the newest backup"]
+        if not seen_kept:
+            return [f"{table}: rows that were written are missing at the end; restore the newest backup"]
+        return [f"{table}: {len(later)} transactions are newer than {self._head_file.name}, at most one can be; restore it with the newest "
+                "backup"] if len(later) > 1 else []
+
+    def heads(self) -> dict[str, str]:
+        """The newest hash of each chain."""
+        with self.reading() as db:
+            return {t: _head(db, t) for t in CHAINED}
+
+    def keep_heads(self) -> None:
+        """Write the heads of the database as it is: after a restore."""
+        with self.reading() as db:
+            self._keep_heads(db)
+
+    @property
+    def _head_file(self) -> Path:
+        return self._path.with_suffix(".head")
+
+    def _keep_heads(self, db: sqlite3.Connection) -> None:
+        """Renamed over the old file but not flushed: a killed process leaves it whole, and a second flush a bar would cost as much as
+        the commit itself. After a power loss it may be older than a transaction; `verify` then says so."""
+        db.execute("begin immediate")  # two writers keep their heads in the order of their transactions
+        try:
+            beside = self._head_file.with_suffix(".head-new")
+            beside.write_text(json.dumps({t: _head(db, t) for t in CHAINED}))
+            beside.replace(self._head_file)
+        finally:
+            db.execute("rollback")
+
+    def _kept_heads(self) -> dict[str, str] | None:
+        """The newest hash of each chain as kept beside the database; None when that file cannot be read."""
+        try:
+            return dict(json.loads(self._head_file.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    # -- the file -----------------------------------------------------------------------------------------------
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            db = sqlite3.connect(self._path, timeout=10.0, isolation_level=None)
+            db = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
             db.row_factory = sqlite3.Row
             db.execute("pragma journal_mode = wal")
             db.execute("pragma synchronous = full")
             self._migrate(db)
         except sqlite3.DatabaseError as error:
-            if "locked" in str(error):
+            if any(word in str(error) for word in ("locked", "full", "readonly", "I/O", "unable to open")):
                 raise
             raise DamagedState(f"the ledger {self._path.name} cannot be read ({error}); move it aside and restore a backup, nothing "
                                "else is touched") from error
         return db
 
     def _migrate(self, db: sqlite3.Connection) -> None:
-        if db.execute("pragma user_version").fetchone()[0] >= len(MIGRATIONS):
+        newest = db.execute("pragma user_version").fetchone()[0]
+        if newest > len(MIGRATIONS):
+            raise DamagedState(f"the ledger {self._path.name} was written by a newer Sextant (version {newest}, this one knows "
+                               f"{len(MIGRATIONS)}); update, or move the file aside")
+        if newest == len(MIGRATIONS):
             return
         with immediate(db):
             for number in range(db.execute("pragma user_version").fetchone()[0], len(MIGRATIONS)):
                 for statement in _statements(MIGRATIONS[number]):
                     db.execute(statement)
                 db.execute(f"pragma user_version = {number + 1}")
+        if not self._head_file.exists() and newest == 0:
+            self._keep_heads(db)  # from now on a missing file is a fault
 
 
 def seal(row: Mapping[str, Any]) -> str:
@@ -150,6 +240,14 @@ def seal(row: Mapping[str, Any]) -> str:
 def _head(db: sqlite3.Connection, table: str) -> str:
     row = db.execute(f"select hash from {table} order by id desc limit 1").fetchone()
     return FIRST if row is None else str(row["hash"])
+
+
+def _schema() -> dict[str, str]:
+    """Names and definitions of everything the migrations make."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        for script in MIGRATIONS:
+            db.executescript(script)
+        return dict(db.execute("select name, sql from sqlite_master where sql is not null"))
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -60,6 +60,14 @@ class PredictionLog:
     def record(self, key: SeriesKey, source: str, label: str, predictions: Sequence[Prediction], *, config: LabelConfig, code: str,
                data_version: str, regime: str = "", base_rate: Mapping[int, float] | None = None) -> int:
         """Freeze predictions; returns how many were new. A prediction made after its outcome was known is not written."""
+        rows = self.frozen(key, source, label, predictions, config=config, code=code, data_version=data_version, regime=regime,
+                           base_rate=base_rate)
+        with self._ledger.transaction(self._clock.now_ms(), "predictions") as change:
+            return sum(change.add("predictions", row) for row in rows)
+
+    def frozen(self, key: SeriesKey, source: str, label: str, predictions: Sequence[Prediction], *, config: LabelConfig, code: str,
+               data_version: str, regime: str = "", base_rate: Mapping[int, float] | None = None) -> list[dict[str, Any]]:
+        """The rows of predictions whose outcome is not known yet, for a transaction of the caller."""
         now = self._clock.now_ms()
         rows = []
         for p in predictions:
@@ -71,9 +79,7 @@ class PredictionLog:
             rows.append({"made_ms": now, "symbol": key.symbol, "market": str(key.market), "interval": str(key.interval),
                          "bar_ms": p.close_time, "source": source, "label": label, "horizon": p.horizon, "call": p.call,
                          "abstained": int(p.abstained), "content": json.dumps(content, sort_keys=True)})
-        return self._ledger.add("predictions", rows, unless=lambda db, row: db.execute(
-            "select 1 from predictions where symbol = ? and market = ? and interval = ? and bar_ms = ? and source = ? and label = ?",
-            tuple(row[n] for n in ("symbol", "market", "interval", "bar_ms", "source", "label"))).fetchone() is not None)
+        return rows
 
     def settle(self, candles_of: Callable[[SeriesKey, int, int], Candles]) -> int:
         """Grade everything whose time has come, from raw candles by the label's own function; returns how many were graded.
@@ -97,8 +103,8 @@ class PredictionLog:
                 k = at.get(row.bar_ms)
                 if k is not None and math.isfinite(float(made.value[k])):
                     out.append(_graded(row, float(made.value[k]), int(made.t1[k]), now))
-        return self._ledger.add("settlements", out, unless=lambda db, row: db.execute(
-            "select 1 from settlements where prediction = ?", (row["prediction"],)).fetchone() is not None)
+        with self._ledger.transaction(now, "settlements") as change:
+            return sum(change.add("settlements", row) for row in out)
 
     def rows(self, *, symbol: str | None = None, settled: bool | None = None, newest: int | None = None) -> list[Logged]:
         """Predictions in the order in which they were made; with `newest` the last ones."""

@@ -97,7 +97,9 @@ def test_nothing_can_be_changed_and_what_is_changed_behind_its_back_is_found(tmp
                 db.execute(statement)
         db.execute("drop trigger predictions_stay")
         db.execute("update predictions set call = -1 where id = 2")
-    assert log_at(tmp_path, 303).verify() == ["predictions row 2: content or order was changed after it was written"]
+    found = log_at(tmp_path, 303).verify()
+    assert found == ["predictions_stay: its definition is missing; restore the newest backup",
+                     "predictions row 2: content or order was changed after it was written"]
 
 
 @pytest.mark.parametrize("statement", ["delete from predictions where id = 2", "delete from predictions where id = 3"])
@@ -107,7 +109,7 @@ def test_a_missing_row_is_found_in_the_middle_and_at_the_end(tmp_path, statement
     with sqlite3.connect(tmp_path / "ledger.sqlite") as db:
         db.execute("drop trigger predictions_remain")
         db.execute(statement)
-    assert len(log_at(tmp_path, 303).verify()) == 1
+    assert len([f for f in log_at(tmp_path, 303).verify() if "definition" not in f]) == 1
 
 
 @pytest.mark.parametrize("spoil", [lambda head: head.unlink(), lambda head: head.write_text("[1]")], ids=["missing", "damaged"])

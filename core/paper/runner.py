@@ -1,0 +1,215 @@
+"""The runner: one process that brings the paper account forward after each candle, for as long as it lives.
+
+What is due is worked out from stored state, never from timers, so the normal start and the recovery after a crash are the same: take
+the lock, verify, catch up, go on. Pages talk to it through the database alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from core.paper.broker import Broker, Hook, Step
+from core.paper.ledger import Ledger, Transaction
+from core.paper.verify import verify
+from data.clock import Clock, age_text, iso
+from data.errors import DamagedState, LockHeld, SextantError
+
+if TYPE_CHECKING:
+    from core.forecasting import Forecasting
+
+LOCK_WAIT_S = 1.0
+LOOK_S = 0.5
+AFTER_CLOSE_MS = 3_000  # a closing candle is final by then (decisions.md 9)
+BEAT_MS = 5_000
+SILENT_MS = 60_000
+CLOCK_TOLERANCE_MS = 2_000
+FREE_SPACE_ERRORS = ("full", "readonly", "I/O", "unable to open")
+
+
+class RunnerState:
+    """What the runner says of itself, in an unchained row: owner, beat, words, and whether it is asked to stop."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger, self._clock = ledger, clock
+
+    def read(self) -> dict[str, Any]:
+        """The row, with `alive`: beaten within the last minute and not ended. Empty before the first start."""
+        if not self._ledger.path.exists():
+            return {}
+        with self._ledger.reading() as db:
+            row = db.execute("select content from runner").fetchone()
+        if row is None:
+            return {}
+        found: dict[str, Any] = json.loads(row[0])
+        return found | {"alive": found["state"] != "ended" and self._clock.now_ms() - found["beat_ms"] < SILENT_MS}
+
+    def write(self, **changes: Any) -> None:
+        with self._ledger.writing() as db:
+            row = db.execute("select content from runner").fetchone()
+            content = (json.loads(row[0]) if row else {}) | changes
+            db.execute("insert into runner (one, content) values (1, ?) on conflict (one) do update set content = excluded.content",
+                       (json.dumps(content),))
+
+
+class Runner:
+    """Drives one broker. `hooks` are called inside each bar's transaction, `after` once a bar is recorded."""
+
+    def __init__(self, sextant: Forecasting, ledger: Ledger, broker: Broker, *, hooks: Sequence[Hook] = (),
+                 after: Sequence[Callable[[Step], None]] = (), idle: Sequence[Callable[[], None]] = (),
+                 sleep: Callable[[float], None] = time.sleep) -> None:
+        self._sextant, self._ledger, self._broker, self._sleep = sextant, ledger, broker, sleep
+        self._hooks, self._after, self._idle = tuple(hooks), tuple(after), tuple(idle)
+        self._lock = FileLock(ledger.path.with_name("runner.lock"))
+        self.state = RunnerState(ledger, sextant.clock)
+        self._told = ""
+
+    def run(self, *, once: bool = False) -> list[Step]:
+        """Work until asked to stop; with `once`, until nothing is due.
+
+        Raises
+        ------
+        LockHeld
+            Another runner is at work; said within two seconds.
+        DamagedState
+            The ledger does not hold its invariants: nothing is traded on it.
+        """
+        self._take_lock()
+        try:
+            self._begin()
+            done = self._catch_up()
+            while not once:
+                if self.state.read().get("stop"):
+                    break
+                done = self._catch_up()
+                for act in self._idle:
+                    act()
+                self._sleep(LOOK_S)
+            return done
+        finally:
+            with suppress(sqlite3.Error, SextantError):
+                self.state.write(state="ended", words="not running", ended_ms=self._sextant.clock.now_ms())
+            self._lock.release()
+
+    def _take_lock(self) -> None:
+        self._ledger.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=LOCK_WAIT_S)
+        except Timeout:
+            owner = self.state.read()
+            since = f" since {iso(owner['started_ms'])} (host {owner['host']}, process {owner['pid']})" if owner else ""
+            raise LockHeld(f"a runner is already running{since}; stop it first, on the Paper page or with python -m core paper "
+                           "stop") from None
+
+    def _begin(self) -> None:
+        faults = verify(self._ledger) if self._ledger.path.exists() else []
+        if faults:
+            raise DamagedState(f"the ledger is not sound, nothing is traded: {faults[0]}"
+                               f"{f' (and {len(faults) - 1} more)' if len(faults) > 1 else ''}; restore the newest backup, run: "
+                               "python -m core restore FILE")
+        now, before = self._sextant.clock.now_ms(), self.state.read()
+        self.state.write(host=socket.gethostname(), pid=os.getpid(), started_ms=now, beat_ms=now, state="starting", stop=False,
+                         words="verified, catching up")
+        crashed = bool(before) and before.get("state") not in (None, "ended")
+        with self._ledger.transaction(now, "start") as change:
+            change.add("audit", {"at_ms": now, "kind": "restarted" if crashed else "started",
+                                 "words": "runner restarted after it was cut off" if crashed else "runner started", "content": "{}"})
+
+    def _catch_up(self) -> list[Step]:
+        """Everything due, a bar at a time; what hinders it becomes words, and is tried again at the next look."""
+        wait = self._waits()
+        if wait:
+            self._say("waiting", wait)
+            return []
+        try:
+            steps = self._broker.step(hook=self._hook)
+        except sqlite3.OperationalError as error:
+            if not any(word in str(error) for word in FREE_SPACE_ERRORS) and "locked" not in str(error):
+                raise
+            self._say("paused", _storage_words(str(error), self._ledger.path.parent))
+            return []
+        except OSError as error:
+            self._say("paused", _storage_words(error.strerror or str(error), self._ledger.path.parent))
+            return []
+        except DamagedState:
+            raise
+        except SextantError as error:
+            self._say("waiting", str(error))
+            return []
+        for step in steps:
+            for act in self._after:
+                act(step)
+        if steps:
+            late = sum(s.late for s in steps)
+            self._say("running", f"{len(steps)} bar{'s' if len(steps) > 1 else ''} recorded up to {iso(steps[-1].closed_ms)}"
+                      + (f", {late} too late to enter on" if late else ""))
+        elif self._told == "":
+            self._say("running", "nothing is due")
+        else:
+            self._beat()
+        return steps
+
+    def _hook(self, change: Transaction, step: Step) -> None:
+        for hook in self._hooks:
+            hook(change, step)
+
+    def _waits(self) -> str:
+        """Why nothing may be decided now; empty when all is well."""
+        account = self._broker.account()
+        if account is None:
+            return "no paper account is open yet"
+        now = self._sextant.clock.now_ms()
+        newest = self._broker.newest_bar(account)
+        if newest is not None and now < int(newest["at_ms"]) - CLOCK_TOLERANCE_MS:
+            return (f"the clock says {iso(now)}, {age_text(int(newest['at_ms']) - now)} before the newest recorded bar closed: it was set "
+                    "back. Nothing is decided until it is right")
+        closes = [self._sextant.reader.last_close_ms(self._sextant.key(s, account.terms.interval, account.terms.market))
+                  for s in account.terms.symbols[:1]]
+        ahead = max((c for c in closes if c is not None), default=0) - now
+        if ahead > CLOCK_TOLERANCE_MS:
+            return (f"the newest candle closed {age_text(ahead)} after the clock's time: the clock is behind. Nothing is decided until it "
+                    "is right")
+        offset = self._sextant.outside.clock_offset_ms()
+        if offset is not None and abs(offset) > CLOCK_TOLERANCE_MS:
+            return f"the clock differs from the exchange's by {age_text(abs(offset))}; nothing is decided until it is right"
+        return ""
+
+    def _say(self, state: str, words: str) -> None:
+        if words == self._told:
+            self._beat()
+            return
+        with suppress(sqlite3.OperationalError):  # a full disk takes no words either
+            self.state.write(state=state, words=words, beat_ms=self._sextant.clock.now_ms())
+            self._told = words
+
+    def _beat(self) -> None:
+        now = self._sextant.clock.now_ms()
+        if now - self.state.read().get("beat_ms", 0) >= BEAT_MS:
+            with suppress(sqlite3.OperationalError):
+                self.state.write(beat_ms=now)
+
+
+def _storage_words(reason: str, folder: Path) -> str:
+    import shutil
+
+    free = shutil.disk_usage(folder).free if folder.exists() else 0
+    return (f"nothing can be written to {folder.name} ({reason}; {free / 2**20:,.0f} MiB free): paused, no trade is made. It goes on by "
+            "itself when there is space")
+
+
+def owner_words(state: Mapping[str, Any]) -> str:
+    """Who runs, for people."""
+    if not state:
+        return "never started"
+    if state["alive"]:
+        return f"running since {iso(state['started_ms'])} on {state['host']}: {state['words']}"
+    return "not running" if state["state"] == "ended" else f"silent since {iso(state['beat_ms'])}: it ended without a word; start it again"
