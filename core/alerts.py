@@ -30,7 +30,7 @@ KINDS = {
 ALWAYS = ("console", "file")
 NOTIFIER = "notify"
 MOST_LEVELS = 100
-_LEVEL = re.compile(r"^\s*(\S+)\s+([A-Za-z_ ]+?)\s+(above|below)\s+([-+0-9.eE]+)\s*$")
+_LEVEL = re.compile(r"^\s*(\S+)\s+([A-Za-z0-9_ -]+?)\s+(above|below)\s+([-+0-9.eE]+)\s*$")
 
 
 @dataclass(frozen=True)

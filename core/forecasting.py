@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,14 @@ class Call:
                 "words": list(self.words)}
 
 
+@cache
+def _ledger_at(path: Path) -> Ledger:
+    """One ledger a file, so that its connections are kept."""
+    from core.paper.ledger import Ledger
+
+    return Ledger(path)
+
+
 class Forecasting(Judging):
     """Verbs over models. Models and the ledger live below the home folder, apart for each world."""
 
@@ -95,9 +104,7 @@ class Forecasting(Judging):
     @property
     def paper_ledger(self) -> Ledger:
         """Paper account, predictions, alerts: one file for each world."""
-        from core.paper.ledger import Ledger
-
-        return Ledger(self.settings.home / "paper" / str(self.world) / "ledger.sqlite")
+        return _ledger_at(self.settings.home / "paper" / str(self.world) / "ledger.sqlite")
 
     def feature_document(self, key: SeriesKey, *, at_ms: int | None = None) -> dict[str, Any]:
         """The 37 features of the newest bar, as training and serving see them."""

@@ -289,6 +289,7 @@ _WORDS = {
     Refusal.NOT_FILLED: "not filled in time: too little traded, or the limit was not reached",
     Refusal.EQUITY_GONE: "drawdown kill switch: the account is worth nothing",
     Refusal.BEYOND_LEVEL: "the price at the fill is already beyond the stop or the target",
+    Refusal.NOT_COMPUTED: "a limit could not be computed",
     Refusal.HOLE: "the next bar is missing; nothing is entered across a hole",
 }
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -67,6 +69,7 @@ class Ledger:
 
     def __init__(self, path: Path, fault: Fault = no_fault) -> None:
         self._path, self._fault = path, fault
+        self._own = threading.local()  # a connection a thread: closing the last one would write the whole journal back each time
 
     @property
     def path(self) -> Path:
@@ -77,16 +80,17 @@ class Ledger:
     @contextmanager
     def transaction(self, recorded_ms: int, name: str = "transaction") -> Iterator[Transaction]:
         """Add rows with `Transaction.add`; all of them are there afterwards, or none."""
-        with closing(self._connect()) as db:
-            self._fault(f"{name}: before")
-            with immediate(db):
-                change = Transaction(db, recorded_ms)
-                yield change
-                self._fault(f"{name}: before commit")
-            self._fault(f"{name}: committed")
-            if change.added:
-                self._keep_heads(db)
-                self._fault(f"{name}: heads kept")
+        db = self._connected()
+        self._fault(f"{name}: before")
+        self._catch_up_heads(db)
+        with immediate(db):
+            change = Transaction(db, recorded_ms)
+            yield change
+            self._fault(f"{name}: before commit")
+        self._fault(f"{name}: committed")
+        if change.added:
+            self._keep_heads(db)
+            self._fault(f"{name}: heads kept")
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -102,13 +106,12 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        with closing(self._connect()) as db:
-            yield db
+        yield self._connected()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction over tables that are not chained (what the runner says of itself)."""
-        with closing(self._connect()) as db, immediate(db):
+        with immediate(self._connected()) as db:
             yield db
 
     def canonical(self) -> Iterator[str]:
@@ -192,6 +195,17 @@ class Ledger:
         finally:
             db.execute("rollback")
 
+    def _catch_up_heads(self, db: sqlite3.Connection) -> None:
+        """A process that was killed between its commit and its heads left them one transaction behind. Where the kept heads are not in the
+        chains the file stays as it is: it is what proves that rows are missing."""
+        kept = self._kept_heads()
+        if kept is None:
+            return
+        behind = [t for t in CHAINED if kept.get(t, FIRST) != _head(db, t)]
+        if behind and all(kept.get(t, FIRST) == FIRST or db.execute(f"select 1 from {t} where hash = ?", (kept[t],)).fetchone()
+                          for t in behind):
+            self._keep_heads(db)
+
     def _kept_heads(self) -> dict[str, str] | None:
         """The newest hash of each chain as kept beside the database; None when that file cannot be read."""
         try:
@@ -200,6 +214,27 @@ class Ledger:
             return None
 
     # -- the file -----------------------------------------------------------------------------------------------
+
+    def _connected(self) -> sqlite3.Connection:
+        """This thread's connection to the file that is there now: a restore puts another in its place, and a forked child needs its own."""
+        try:
+            file = (os.getpid(), self._path.stat().st_ino)
+        except FileNotFoundError:
+            file = (os.getpid(), -1)
+        held = getattr(self._own, "held", None)
+        if held is None or held[0] != file:
+            if held is not None and held[0][0] == os.getpid():
+                held[1].close()
+            db = self._connect()
+            held = self._own.held = ((os.getpid(), self._path.stat().st_ino), db)
+        return held[1]
+
+    def close(self) -> None:
+        """Let this thread's connection go: before the file is moved."""
+        held = getattr(self._own, "held", None)
+        if held is not None:
+            held[1].close()
+            self._own.held = None
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)

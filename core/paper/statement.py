@@ -14,6 +14,7 @@ from data.market import Market
 
 Row = Mapping[str, Any]
 ZERO = Decimal(0)
+FINEST = Decimal("1E-12")  # an average price has no last digit: gains are rounded here, the same way everywhere
 
 
 @dataclass
@@ -93,7 +94,7 @@ class Statement:
         else:
             if held is None or quantity > held.quantity:
                 raise ValueError(f"fill {row['key']} closes more than is held")
-            gain = held.side * (price - held.entry) * quantity
+            gain = (held.side * (price - held.entry) * quantity).quantize(FINEST)
             held.exited += quantity
             held.received += price * quantity
             amount = gain - fee if self.market is Market.PERP else price * quantity - fee

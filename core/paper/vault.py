@@ -37,9 +37,10 @@ def backup(ledger: Ledger, target: Path) -> dict[str, Any]:
         with ledger.reading() as source, closing(sqlite3.connect(copy.path)) as into:
             source.backup(into)
         copy.keep_heads()
+        rows = {t: len(copy.rows(t)) for t in CHAINED}
+        copy.close()
         with closing(sqlite3.connect(copy.path)) as db:
             db.execute("pragma journal_mode = delete")
-        rows = {t: len(copy.rows(t)) for t in CHAINED}
         try:
             beside = target.with_name(f".{target.name}-{os.getpid()}")
             with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as out:
@@ -75,6 +76,8 @@ def restore(ledger: Ledger, source: Path, now_ms: int) -> dict[str, Any]:
         if faults:
             raise DamagedState(f"{source.name} is not sound: {faults[0]}; nothing was changed, choose an older backup")
         rows = {t: len(unpacked.rows(t)) for t in CHAINED}
+        unpacked.close()
+        ledger.close()
         aside = _move_aside(ledger, now_ms)
         for name in (LEDGER, HEAD):
             (Path(folder) / name).replace(ledger.path.with_name(name))

@@ -42,6 +42,7 @@ class Refusal(IntEnum):
     HELD = 17
     HOLE = 18
     BEYOND_LEVEL = 19
+    NOT_COMPUTED = 20
 
 
 @dataclass(frozen=True)
@@ -332,10 +333,15 @@ PORTFOLIO_LIMITS = tuple(limit.name for limit in LIMITS if isinstance(limit, (Po
 
 
 def judge(entry: Proposal, book: Book, limits: RiskLimits, which: Iterable[Limit] = LIMITS) -> tuple[Verdict, ...]:
-    """All verdicts up to the first refusal, which is the last one."""
+    """All verdicts up to the first refusal, which is the last one. A limit that fails refuses: nothing is traded on a check that broke."""
     verdicts: list[Verdict] = []
     for limit in which:
-        verdicts.append(limit.check(entry, book, limits))
+        try:
+            verdicts.append(limit.check(entry, book, limits))
+        except Exception as error:  # noqa: BLE001 - whatever broke, the answer is no trade (reliability.md L6)
+            from core.logbook import unexpected
+
+            verdicts.append(_no(limit, Refusal.NOT_COMPUTED, f"the limit could not be computed ({unexpected(error)}); no trade"))
         if not verdicts[-1].ok:
             break
     return tuple(verdicts)

@@ -14,6 +14,7 @@ def immediate(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     try:
         yield db
     except BaseException:
-        db.execute("rollback")
+        if db.in_transaction:  # a full disk has rolled back by itself
+            db.execute("rollback")
         raise
     db.execute("commit")

@@ -1,0 +1,223 @@
+"""Alerts: found once, written with what they are about, sent until they arrive, and never in the way."""
+
+from __future__ import annotations
+
+import io
+import json
+import socketserver
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from pydantic import SecretStr
+
+from core.alerts import KINDS, Alert, Level, keep, levels_crossed, of_step
+from core.courier import WAITS_S, Courier
+from core.paper.ledger import Ledger
+from core.paper.verify import verify
+from core.reports import due, period, report
+from core.settings import Settings, change_settings
+from data.clock import parse_time
+from data.errors import InputError, SettingsError
+from tests.paper_worlds import MovingClock, PaperWorld, live_hours
+
+SECRET = "t0psecret-token"
+
+
+@contextmanager
+def webhook(answers):
+    """A place that takes messages, answering with the given codes in turn; yields what arrived."""
+    got: list[tuple[str, dict]] = []
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            got.append((self.path, body))
+            self.send_response(answers.pop(0) if answers else 200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Taker)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"json://127.0.0.1:{server.server_address[1]}/{SECRET}", got
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def post_office():
+    """A mail server that speaks just enough; yields its address and the letters."""
+    letters: list[str] = []
+
+    class Office(socketserver.StreamRequestHandler):
+        def handle(self):
+            self.wfile.write(b"220 loopback\r\n")
+            data = False
+            letter: list[str] = []
+            for line in self.rfile:
+                text = line.decode().rstrip("\r\n")
+                if data and text == ".":
+                    letters.append("\n".join(letter))
+                    data = False
+                    self.wfile.write(b"250 kept\r\n")
+                elif data:
+                    letter.append(text)
+                elif text.upper().startswith("DATA"):
+                    data = True
+                    self.wfile.write(b"354 go on\r\n")
+                elif text.upper().startswith("QUIT"):
+                    self.wfile.write(b"221 bye\r\n")
+                    return
+                else:
+                    self.wfile.write(b"250 ok\r\n")
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Office)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"mailto://127.0.0.1:{server.server_address[1]}/?from=sextant@example.org&to=analyst@example.org&mode=insecure", letters
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def courier(tmp_path, clock, *addresses):
+    return Courier(Ledger(tmp_path / "ledger.sqlite"), clock, [SecretStr(a) for a in addresses], tmp_path / "alerts.log",
+                   console=io.StringIO())
+
+
+def post(tmp_path, clock, key="one", kind="stop", words="stopped"):
+    with Ledger(tmp_path / "ledger.sqlite").transaction(clock.now_ms()) as change:
+        return keep(change, [Alert(key, clock.now_ms(), kind, "BTCUSDT", words)], KINDS, notifies=True)
+
+
+def test_what_a_bar_is_worth_telling_is_told_once_and_with_it(tmp_path):
+    world = PaperWorld(tmp_path, market="perp", kill_switch=0.01)
+    told: list[Alert] = []
+
+    def hook(change, step):
+        told.extend(keep(change, of_step(world.account, step, drawdown=0.002), KINDS, notifies=False))
+
+    world.hours(60, hook=hook)
+    rows = world.ledger.rows("alerts")
+    assert [a.key for a in told] == [r["key"] for r in rows] and {"signal", "fill", "stop", "drawdown"} <= {a.kind for a in told}
+    by_tx = {e["tx"] for e in world.ledger.rows("equity")}
+    assert all(r["tx"] in by_tx for r in rows) and verify(world.ledger) == []
+    assert len(world.ledger.rows("outbox")) == 2 * len(rows)  # console and file
+
+
+def test_kinds_that_are_not_wanted_are_not_kept(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    with ledger.transaction(1) as change:
+        assert keep(change, [Alert("a", 1, "fill", "", "w"), Alert("b", 1, "test", "", "w")], ["stop"], notifies=False)[0].kind == "test"
+    assert len(ledger.rows("alerts")) == 1
+
+
+def test_a_message_arrives_everywhere_and_is_not_sent_again(tmp_path):
+    clock = MovingClock(1_000_000)
+    with webhook([]) as (address, got), post_office() as (mail, letters):
+        sender = courier(tmp_path, clock, address, mail)
+        post(tmp_path, clock)
+        assert sender.deliver() == 3 and sender.deliver() == 0
+        assert len(got) == 1 and got[0][1]["message"] == "stopped" and len(letters) == 1 and "stopped" in letters[0]
+    assert "stopped" in (tmp_path / "alerts.log").read_text()
+
+
+def test_a_place_that_is_down_is_tried_again_with_longer_waits_and_given_up(tmp_path):
+    clock = MovingClock(1_000_000)
+    with webhook([500] * 3) as (address, got):
+        sender = courier(tmp_path, clock, address)
+        post(tmp_path, clock)
+        assert sender.deliver() == 2  # console and file took it
+        assert sender.waiting()[0]["failures"] == 1 and sender.deliver() == 0
+        for wait in WAITS_S[1:3]:
+            clock.at_ms += wait * 1000
+            sender.deliver()
+        clock.at_ms += WAITS_S[3] * 1000
+        assert sender.deliver() == 1 and len(got) == 4 and sender.waiting() == []
+        assert SECRET not in json.dumps(Ledger(tmp_path / "ledger.sqlite").rows("deliveries"))
+    post(tmp_path, clock, key="two")
+    for wait in (0, *WAITS_S[1:]):
+        clock.at_ms += wait * 1000 + 1
+        sender.deliver()
+    last = Ledger(tmp_path / "ledger.sqlite").rows("deliveries")[-1]
+    assert last["state"] == "given up" and sender.waiting() == [] and Ledger(tmp_path / "ledger.sqlite").verify() == []
+
+
+def test_a_test_says_what_went_wrong_without_the_secret(tmp_path):
+    clock = MovingClock(1_000_000)
+    with pytest.raises(InputError, match="SEXTANT_NOTIFY"):
+        courier(tmp_path, clock).test()
+    problem = courier(tmp_path, clock, f"json://127.0.0.1:9/{SECRET}", f"nonsense://{SECRET}").test()
+    assert "address 1 (json) did not take it" in problem and "address 2 is not one Apprise knows" in problem and SECRET not in problem
+    with webhook([]) as (address, got):
+        assert courier(tmp_path, clock, address).test() == "" and len(got) == 1
+
+
+@pytest.mark.parametrize(("text", "level"), [
+    ("BTCUSDT price above 70000", Level("BTCUSDT", "price", True, 70000.0)),
+    ("ethusdt trend-strength below .4", Level("ETHUSDT", "trend_strength", False, 0.4)),
+    ("SOLUSDT probability dir3_dyn above 0.6", Level("SOLUSDT", "probability dir3_dyn", True, 0.6)), ("BTCUSDT A above 0.6",
+                                                                                                    Level("BTCUSDT", "a", True, 0.6))])
+def test_levels_are_read_from_words(text, level):
+    assert Level.parse(text) == level and Level.parse(level.words) == level
+
+
+@pytest.mark.parametrize("text", ["", "BTCUSDT above 7", "BTCUSDT price over 7", "BTCUSDT prise above 7", "BTCUSDT price above x",
+                                  "<b> price above 1"])
+def test_a_level_that_is_none_is_refused_with_an_example(text):
+    with pytest.raises(InputError):
+        Level.parse(text)
+
+
+def test_a_level_tells_when_it_is_crossed_and_not_while_it_stays_there(tmp_path):
+    world = PaperWorld(tmp_path)
+    now = world.price("BTCUSDT")
+    levels = [Level("BTCUSDT", "price", True, now * 0.5), Level("BTCUSDT", "price", True, now * 2.0),
+              Level("NOSUCHUSDT", "price", True, 1.0)]
+    found, sides = levels_crossed(world.sextant, levels, {})
+    assert found == [] and sides == {levels[0].words: True, levels[1].words: False}  # where it stood at the first look is no crossing
+    found, sides = levels_crossed(world.sextant, levels, {levels[0].words: False, levels[1].words: False})
+    assert [a.kind for a in found] == ["level"] and levels_crossed(world.sextant, levels, sides)[0] == []
+
+
+def test_settings_of_alerts_refuse_what_they_cannot_mean(tmp_path):
+    settings = Settings(home=tmp_path)
+    fresh = change_settings(settings, {"alert_levels": ["BTCUSDT price above 70000"], "alert_kinds": ["stop"]})
+    assert fresh.alert_levels == ("BTCUSDT price above 70000",) and fresh.alert_kinds == ("stop",)
+    for wrong, words in (({"alert_kinds": ["stopp"]}, "no kind 'stopp'"), ({"alert_levels": ["x"]}, "expected SYMBOL WHAT"),
+                         ({"alert_drawdown": 7}, "less than or equal to 1")):
+        with pytest.raises(SettingsError, match=words):
+            change_settings(fresh, wrong)
+
+
+def test_addresses_are_never_shown_or_saved(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEXTANT_NOTIFY", f"tgram://123456:{SECRET}/1,json://host/{SECRET}")
+    settings = Settings(home=tmp_path)
+    assert len(settings.notify) == 2 and SECRET not in repr(settings) + str(settings.model_dump())
+    change_settings(settings, {"threads": 3})
+    assert SECRET not in (tmp_path / "settings.json").read_text()
+
+
+def test_the_periods_are_whole_days_and_weeks_from_monday():
+    now = parse_time("2026-11-20T08:30:00Z")  # a Friday
+    assert period("daily", now) == (parse_time("2026-11-19"), parse_time("2026-11-20"))
+    assert period("weekly", now) == (parse_time("2026-11-09"), parse_time("2026-11-16"))
+
+
+def test_reports_are_due_once_and_say_what_was(tmp_path):
+    world = PaperWorld(tmp_path, market="perp")
+    live_hours(world, 40, 4)
+    start, end = period("daily", world.clock.at_ms)
+    text = report(world.sextant, "daily", start, end).text
+    assert "Equity" in text and ("closed trades" in text or "No trade" in text)
+    made = due(world.sextant, ("daily", "weekly"), world.clock.at_ms)
+    assert [r.kind for r in made] == ["daily"]  # the account is younger than a week
+    with world.ledger.transaction(1) as change:
+        keep(change, [r.alert() for r in made], KINDS, notifies=False)
+    assert due(world.sextant, ("daily",), world.clock.at_ms) == []
