@@ -151,6 +151,25 @@ def _collect(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, A
     return {"state": collector.state().state}, collector.state().words
 
 
+def _price_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("symbol", help="e.g. BTCUSDT")
+    parser.add_argument("--market", default="spot", help="spot or perp (default spot)")
+
+
+def _price(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from data.clock import age_text, iso
+    from data.market import Market, parse_symbol
+
+    symbol, market = parse_symbol(options.symbol), Market.parse(options.market)
+    held = sextant.intervals(symbol, market)
+    key = sextant.key(symbol, held[0] if held else "1h", market)  # where nothing is held this says what to do
+    newest = max((sextant.candles(sextant.key(symbol, i, market), bars=1) for i in held), key=lambda c: int(c.close_time[-1]))
+    at, age = int(newest.close_time[-1]), max(0, sextant.clock.now_ms() - int(newest.close_time[-1]))
+    document = {"symbol": symbol, "market": str(market), "price": float(newest.close[-1]), "as_of": iso(at), "age_s": age // 1000,
+                "interval": str(newest.interval), "provenance": str(newest.provenance)}
+    return document, f"{key.symbol} {document['price']:g}, {age_text(age)} old ({document['provenance']})"
+
+
 def _job(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from core.works import works
 
@@ -183,6 +202,7 @@ def _doctor(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, An
 
 
 COMMANDS = (
+    Command("price", "the newest stored price of a symbol, and its age", f"{PYTHON} price BTCUSDT --json", _price_arguments, _price),
     Command("import", "read Binance archive zips or CSV into the store", f"{PYTHON} import ./data.binance.vision --json",
             _import_arguments, _import),
     Command("backfill", "fetch candles from the best source that answers", f"{PYTHON} backfill BTCUSDT ETHUSDT --interval 1m --days 90",

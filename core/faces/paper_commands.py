@@ -223,6 +223,7 @@ COMMANDS = (
     Command("paper", "the paper account: status, start, orders by hand, pause, kill switch, export, twin",
             "python -m core paper status --json", _paper_arguments, _paper),
     Command("run", "the runner: trades the paper account after each candle", "python -m core run --once", _run_arguments, _run),
+    Command("trades", "closed trades of the paper account", "python -m core trades --json", _nothing, _trades),
     Command("alerts", "what was worth telling; send a test; reports", "python -m core alerts test", _alert_arguments, _alerts),
     Command("verify", "prove the ledger: every invariant, row by row", "python -m core verify --json", _nothing, _verify),
     Command("dump", "the ledger as canonical JSON lines", "python -m core dump --canonical", _dump_arguments, _dump),

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.faces.command import PYTHON, Command, moment, moment_arguments, series_key, show_progress
+from core.faces.command import PYTHON, Command, moment, show_progress
 from data.errors import InputError
 
 if TYPE_CHECKING:
     from core.backtest.question import Question
     from core.sextant import Sextant
+    from core.signals import SignalCard
 
 MOST_FILE_BYTES = 50_000_000
 
@@ -27,7 +28,10 @@ def _strategy_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _signal_arguments(parser: argparse.ArgumentParser) -> None:
-    moment_arguments(parser)
+    parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="one or several, e.g. BTCUSDT ETHUSDT")
+    parser.add_argument("--interval", default="1h", help="1m 5m 15m 1h 4h 1d ... (default 1h)")
+    parser.add_argument("--market", default="spot", help="spot or perp (default spot)")
+    parser.add_argument("--at", metavar="TIME", help="what was known at this time, e.g. 2024-03-01T00:00:00Z (default: now)")
     _strategy_arguments(parser)
 
 
@@ -93,8 +97,14 @@ def _file(path: str) -> str:
 def _signal(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from core.strategies import Choice
 
-    card = sextant.signal(series_key(sextant, options), Choice(options.strategy or "trend", parameters(options.set)),
-                          at_ms=moment(options.at))
+    choice, at = Choice(options.strategy or "trend", parameters(options.set)), moment(options.at)
+    cards = [_card(sextant.signal(sextant.key(s, options.interval, options.market), choice, at_ms=at)) for s in options.symbols]
+    if len(cards) == 1:
+        return cards[0]
+    return {"signals": [d for d, _ in cards]}, "\n\n".join(text for _, text in cards)
+
+
+def _card(card: SignalCard) -> tuple[dict[str, Any], str]:
     d = card.document()
     lines = [f"{card.symbol} {card.interval} {card.market}, {card.strategy}: {card.signal}  ({card.state}, as of {d['as_of']}, "
              f"{card.provenance})"]
@@ -131,7 +141,25 @@ def _sweep(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any
     return done.document, done.text()
 
 
+def _metrics_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", default="", metavar="RUN", help="a run id (default: the newest stored backtest)")
+
+
+def _metrics(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from core.backtest.report import shown
+
+    stored = sextant.backtests()
+    found = next((h for h in stored if options.run in ("", h["run_id"])), None)
+    if found is None:
+        raise InputError(f"there is no stored run {options.run!r}; run a backtest" if options.run else "no backtest is stored yet; run one")
+    document = {n: found[n] for n in ("run_id", "from", "to", "trades", "metrics", "verdict")} | {
+        "rule": found["question"]["rule"], "symbols": found["question"]["symbols"]}
+    rows = [f"  {name.replace('_', ' '):<22}{shown(name, value):>14}" for name, value in found["metrics"].items()]
+    return document, "\n".join([f"run {found['run_id']}: {found['question']['rule']}, {found['verdict']['text']}", *rows])
+
+
 COMMANDS = (
+    Command("metrics", "figures of the newest stored backtest, or of one run", f"{PYTHON} metrics --json", _metrics_arguments, _metrics),
     Command("signal", "what a strategy wants right now: side, prices, size, reasons, limits", f"{PYTHON} signal BTCUSDT --strategy trend",
             _signal_arguments, _signal),
     Command("backtest", "trade a rule, or signals from a file, over the past and say what the result is worth",
