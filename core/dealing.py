@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from core.badge import code_version
 from core.learning import Learning
+from core.trading.contracts import MAINTENANCE
 from data.clock import iso
 from data.errors import InputError, NoData
 from data.market import Interval, SeriesKey
 
 if TYPE_CHECKING:
+    from analysis.report import ModuleReport
     from core.courier import Courier
     from core.paper.broker import Account, Broker, Step
     from core.paper.ledger import Transaction
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from core.paper.statement import Statement
     from core.paper.twin import Twin
     from core.paper.window import Terms
+    from data.view import AccountSnapshot
 
 RULES = ("core", "data", "analysis", "models")
 LOOK_ROUND_MS = 30_000
@@ -182,6 +185,46 @@ class Dealing(Learning):
     def paper_equity(self, account: Account) -> list[tuple[int, float]]:
         """(close, equity) of every recorded bar."""
         return [(int(r["at_ms"]), float(r["equity"])) for r in self.paper_ledger.rows("equity", "account = ?", (account.number,))]
+
+    def account_snapshot(self) -> AccountSnapshot | None:
+        """The paper account as modules G and I see it, at its newest recorded bar; None while there is none (decisions.md 10)."""
+        import numpy as np
+
+        from core.trading.fills import liquidation_price
+        from data.market import DAY_MS, Market
+        from data.view import AccountSnapshot
+
+        broker = self.broker
+        account = broker.account()
+        newest = None if account is None else broker.newest_bar(account)
+        if account is None or newest is None:
+            return None
+        curve = self.paper_equity(account)
+        days = np.array([(at - 1) // DAY_MS for at, _ in curve])
+        daily = np.array([value for _, value in curve])[np.append(np.diff(days) != 0, True)]
+        state, equity = json.loads(newest["state"]), float(newest["equity"])
+        held = state["positions"]
+        leverage = float(account.terms.options.get("leverage", 3.0))
+        margined = account.terms.market is Market.PERP
+        return AccountSnapshot(
+            int(newest["at_ms"]) - 1, equity, np.concatenate(([float(account.capital)], daily)),
+            {s: p["side"] * p["quantity"] for s, p in held.items()}, dict(state["marks"]),
+            {s: p["stop"] for s, p in held.items() if p["stop"] is not None}, float(newest["gross"]) / equity if equity > 0 else 0.0,
+            {s: liquidation_price(p["entry"], leverage, MAINTENANCE, p["side"]) for s, p in held.items()} if margined else {})
+
+    def account_report(self, word: str, key: SeriesKey) -> ModuleReport:
+        """A module judging the paper account instead of the market: G its risk, I what would have to change.
+
+        Raises
+        ------
+        InputError
+            While there is no account with a recorded bar.
+        """
+        found = self.account_snapshot()
+        if found is None:
+            raise InputError("there is no paper account with a recorded bar yet: open one and let the runner work")
+        module = self.module(word)
+        return module.score(self.view(key, modules=(module,), account=found))
 
     def paper_twin(self) -> Twin:
         """The paper window replayed by the backtest (X10).

@@ -21,7 +21,7 @@ from data.errors import DataError, InputError
 from data.frames import Candles
 from data.market import DAY_MS, Interval, Market, SeriesKey, parse_symbol
 from data.observations import Kind
-from data.view import MarketView, Need, build_view
+from data.view import AccountSnapshot, MarketView, Need, build_view
 
 if TYPE_CHECKING:
     from analysis.composites.changes import Change, Flip
@@ -52,12 +52,14 @@ class Judging(Holdings):
     """Verbs over modules and composites, each a few lines of delegation."""
 
     def view(self, key: SeriesKey, *, at_ms: int | None = None, modules: tuple[ScoreModule, ...] | None = None,
+             account: AccountSnapshot | None = None,
              more_bars: int = 0, kept: KeptRows | None = None) -> MarketView:
         """What is known of a symbol at a moment, for some modules or for all and the composites. `more_bars` lengthens the histories,
         for charts of the past; `kept` holds rows that an earlier view has computed."""
         needs = needs_of(self.modules) if modules is None else needs_of(modules, ())
         return build_view(self.reader, key.symbol, key.market, key.interval, needs, at_ms=at_ms,
-                          fits=self._fits, kept=kept, more_bars=more_bars, observations=self.observations, peers=self.peers(key))
+                          account=account, fits=self._fits, kept=kept, more_bars=more_bars, observations=self.observations,
+                          peers=self.peers(key))
 
     def scores(self, key: SeriesKey, *, at_ms: int | None = None) -> Scorecard:
         """All built modules for one symbol; without a time, right after its newest candle."""

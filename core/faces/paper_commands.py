@@ -138,6 +138,17 @@ def _twin(sextant: Sextant, options: argparse.Namespace) -> Answer:
     return found.document(), "\n".join([found.words, *(f"  {d.cause}: {d.words}" for d in found.differences[:20])])
 
 
+def _risk(sextant: Sextant, options: argparse.Namespace) -> Answer:
+    account = sextant.broker.account()
+    if account is None:
+        raise InputError("there is no paper account; open one with paper start")
+    key = sextant.key(account.terms.symbols[0], account.terms.interval, account.terms.market)
+    report = sextant.account_report("G", key)
+    lines = [f"risk of the account: {'unknown: ' + report.reason if report.score is None else f'{report.score:.3f} {report.label}'}"]
+    lines += [f"  {p.title:<34}{'-' if p.value is None else f'{p.value:.5g}':>12} {p.unit}" for p in report.parts]
+    return report.document(), "\n".join(lines)
+
+
 def _stop(sextant: Sextant, options: argparse.Namespace) -> Answer:
     sextant.stop_runner()
     return {"stop": True}, "the runner ends after the bar it is at"
@@ -147,7 +158,7 @@ ACTS: dict[str, Callable[[Sextant, argparse.Namespace], Answer]] = {
     "status": _status, "start": _start, "reset": _reset, "open": _asking("place"), "close": _asking("close"),
     "modify": _asking("modify"), "cancel": _asking("cancel"), "pause": _plain("pause"), "resume": _plain("resume"), "kill": _plain("kill"),
     "rearm": _plain("rearm"), "orders": _listing("orders"), "fills": _listing("fills"), "decisions": _listing("decisions"),
-    "trades": _trades, "export": _export, "twin": _twin, "stop": _stop,
+    "trades": _trades, "risk": _risk, "export": _export, "twin": _twin, "stop": _stop,
     "verify": lambda s, o: _verify(s, o), "dump": lambda s, o: _dump(s, o),
 }
 

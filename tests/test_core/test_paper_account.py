@@ -13,6 +13,7 @@ from core.paper.desk import PaperDesk
 from core.paper.twin import twin
 from core.paper.verify import verify
 from core.paper.window import Terms, window
+from data.clock import parse_time
 from data.errors import InputError, NoData
 from data.market import HOUR_MS
 from tests.paper_worlds import PaperWorld, live_hours, meddle
@@ -184,6 +185,22 @@ def test_limits_hold_over_random_asking(tmp_path, seed):
         if stream.random() < 0.5:
             meddle(world, stream)
     assert len(world.ledger.rows("decisions")) == 480 and verify(world.ledger) == []
+
+
+@pytest.mark.long
+def test_five_thousand_candles_of_ten_symbols_and_a_hundred_thousand_decisions_equal_the_backtest(tmp_path, seed):
+    """Every decision and fill the twin's own, every limit held at every fill; a person asks something every fifty hours."""
+    stream = random.Random(seed)
+    symbols = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "AVAXUSDT", "LINKUSDT", "DOTUSDT")
+    world = PaperWorld(tmp_path, symbols=symbols, market="perp", rule="ema_cross,breakout@4h", opened=parse_time("2026-01-05T00:10:00Z"),
+                       kill_switch=0.5, no_finer=True)
+    for hour in range(5_000):
+        world.hours(1)
+        if hour % 50 == 7:
+            meddle(world, stream)
+    found = twin(world.sextant, world.ledger, world.account, "code")
+    print(found.words)
+    assert found.decisions == 100_000 and found.differences == () and verify(world.ledger) == []
 
 
 def test_any_exception_inside_a_limit_means_no_trade(tmp_path, monkeypatch):

@@ -69,6 +69,16 @@ def test_what_belongs_together_is_written_together_or_not_at_all(tmp_path):
 
 
 def test_any_changed_cell_is_found(copy, seed):
+    assert changed_cells(copy, seed, CELLS) == CELLS
+
+
+@pytest.mark.long
+def test_a_thousand_changed_cells_are_found(copy, seed):
+    assert changed_cells(copy, seed + 1, 1_000) == 1_000
+
+
+def changed_cells(copy, seed, count):
+    """How many of so many changed cells `verify` finds."""
     stream, found = random.Random(seed), 0
     with closing(sqlite3.connect(copy.path, isolation_level=None)) as db:
         db.row_factory = sqlite3.Row
@@ -76,7 +86,7 @@ def test_any_changed_cell_is_found(copy, seed):
         for t in triggers:
             db.execute(f"drop trigger {t['name']}")
         full = [t for t in CHAINED if db.execute(f"select count(*) from {t}").fetchone()[0]]
-        for _ in range(CELLS):
+        for _ in range(count):
             table = stream.choice(full)
             row = dict(db.execute(f"select * from {table} order by random() limit 1").fetchone())
             name = stream.choice([n for n in row if n != "id"])
@@ -89,7 +99,7 @@ def test_any_changed_cell_is_found(copy, seed):
             for t in triggers:
                 db.execute(f"drop trigger {t['name']}")
             db.execute(f"update {table} set {name} = ? where id = ?", (row[name], row["id"]))
-    assert found == CELLS
+    return found
 
 
 def bump(text: str, by: str = "0.01") -> str:
