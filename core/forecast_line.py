@@ -93,6 +93,8 @@ def forecast_line(model: TrainedModel, model_id: str, key: SeriesKey, history: C
     classes = model.calibrator.classes
     if not classes:
         raise NoData(f"{model_id} forecasts a number, not a direction; train dir3_dyn or triple_barrier for signals")
+    if "learned_until" not in model.config:
+        raise NoData(f"{model_id} does not say until when it has learned: an earlier version trained it; train it again")
     horizon = int(model.config["horizon"])
     probability = np.full((len(shown), len(classes)), np.nan)
     if model.past is not None and key.symbol in model.config["symbols"]:

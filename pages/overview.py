@@ -12,7 +12,7 @@ from analysis.composites import COMPOSITES, by_name
 from analysis.report import ModuleReport
 from core.sextant import BoardRow, World
 from data.clock import age_text
-from pages.ui import charts_scores, theme, widgets
+from pages.ui import charts_scores, paper_card, theme, widgets
 from pages.ui.session import collector, focus, guarded, settle, workbench
 
 sextant = workbench()
@@ -127,7 +127,9 @@ elif not symbols:
     widgets.empty_state("No candles are stored yet. Import Binance archive files or any OHLCV table on the Data page.",
                         "Open the Data page", lambda: st.switch_page("pages/market_data.py"))
 else:
-    line, bar, table, pictures = st.empty(), st.empty(), st.empty(), st.container()
+    line, bar, table, paper, pictures = st.empty(), st.empty(), st.empty(), st.container(), st.container()
+    with paper, guarded("the paper account"):
+        paper_card.card(sextant)
     rows = {s: sextant.board_row(s, interval, market, score=False) for s in symbols}
     missing = [s for s, r in rows.items() if r.card is None and not r.problem]
     if missing:

@@ -13,7 +13,7 @@ from core.signals import SignalCard
 from core.strategies import STRATEGIES, Choice, strategy
 from data.clock import age_text
 from data.errors import DataError, SextantError
-from pages.ui import backtest_views, charts_models, forecast_panel, frame, theme, widgets
+from pages.ui import backtest_views, charts_models, forecast_panel, frame, paper_from_signal, theme, widgets
 from pages.ui.session import focus, guarded, remember, settle, workbench
 
 sextant = workbench()
@@ -133,6 +133,7 @@ def detail(card: SignalCard) -> None:
             st.caption(f"Confidence: – ({NO_PROBABILITY}). As of {widgets.local_text(card.as_of_ms + 1)}.")
         else:
             forecast(card)
+        paper_from_signal.offer(sextant, card)
         with st.expander(f"Limits ({sum(v['ok'] for v in card.verdicts)} of {len(card.verdicts)} allow it)" if card.verdicts else "Limits"):
             if card.verdicts:
                 st.dataframe([{"Limit": v["limit"].replace("_", " "), "Allows": v["ok"], "In words": v["words"]} for v in card.verdicts],

@@ -12,6 +12,7 @@ from core.paper.predictions import Logged
 
 CLASSES = (1, 0, -1)
 MOST_BINS = 10
+MOST_ROWS = 5_000
 LEAST_ROWS = 15  # a bin
 
 
@@ -38,6 +39,9 @@ class Grades:
     brier, brier_base : float
         Means over the graded rows that have both, in [0, 1], lower is better; the base is what the class frequencies kept with each
         prediction would have scored. NaN where there is none.
+    skill : tuple of float
+        1 - brier / brier_base, and its 95 % interval by the stationary bootstrap over blocks of two horizons of all series, on the newest
+        5,000 graded rows; NaN where there is no base rate.
     reliability : dict of int to tuple of Bin
         By class (1 rose, 0 flat, -1 fell), bins of equal mass in the order of the stated probability.
     confusion : tuple of tuple of int
@@ -53,6 +57,7 @@ class Grades:
     high: float
     brier: float
     brier_base: float
+    skill: tuple[float, float, float]
     reliability: dict[int, tuple[Bin, ...]]
     confusion: tuple[tuple[int, ...], ...]
 
@@ -70,11 +75,27 @@ def grade(rows: Sequence[Logged]) -> Grades:
         low, high = wilson(right / len(called), max(len(called) / horizon, 1.0))
     both = [(s["brier"], s["brier_base"]) for r in settled if (s := r.settled) is not None and "brier" in s and "brier_base" in s]
     brier, base = (math.fsum(x) / len(both) for x in zip(*both, strict=True)) if both else (math.nan, math.nan)
+    series = len({(r.key, r.label) for r in settled})
+    skill = _skill(np.array(both[-MOST_ROWS:], float), 2.0 * series * max((r.horizon for r in settled), default=1))
     table = [[0, 0, 0] for _ in CLASSES]
     for r in settled:
         table[CLASSES.index(0 if r.abstained else int(np.sign(r.call)))][CLASSES.index(int(np.sign(r.outcome or 0.0)))] += 1
-    return Grades(len(rows), len(settled), sum(r.abstained for r in rows), len(called), int(right), low, high, brier, base,
+    return Grades(len(rows), len(settled), sum(r.abstained for r in rows), len(called), int(right), low, high, brier, base, skill,
                   {c: bins for c in CLASSES if (bins := _bins(settled, c))}, tuple(map(tuple, table)))
+
+
+def _skill(both: np.ndarray, block: float) -> tuple[float, float, float]:
+    from analysis.statistics.events import bootstrap_intervals
+
+    if len(both) < 2:
+        return math.nan, math.nan, math.nan
+    own, base = both.T
+
+    def lower(often: np.ndarray) -> float:
+        return 1.0 - float(often @ own) / float(often @ base) if float(often @ base) > 0.0 else math.nan
+
+    found = bootstrap_intervals({"skill": lower}, len(both), block=max(1.0, min(block, len(both) / 3)))["skill"]
+    return found.value, found.low, found.high
 
 
 def _bins(rows: Sequence[Logged], wanted: int) -> tuple[Bin, ...]:

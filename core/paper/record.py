@@ -157,20 +157,24 @@ def signals(ledger: Ledger, every: Sequence[tuple[Account, Statement]]) -> Rows:
 
     `came` is won, lost, open, waits, cancelled, expired, refused, paused or late; `pnl` the profit of the trade it became.
     """
-    ends = {(r["account"], r["key"]): r["event"] for r in ledger.rows("orders", "event <> 'done' and event <> 'placed'")}
+    ends = {(r["account"], r["key"]): (r["event"], json.loads(r["content"]).get("words", ""))
+            for r in ledger.rows("orders", "event <> 'done' and event <> 'placed'")}
     books = {account.number: book for account, book in every}
     closed = {(n, h.order_key): h for n, book in books.items() for h in book.closed}
     held = {(n, h.order_key) for n, book in books.items() for h in book.holdings.values()}
     out = []
-    for r in ledger.rows("decisions", f"state in ({', '.join('?' * len(WISHES))})", WISHES, order="id desc", limit=NEWEST):
+    wished = f"state in ({', '.join('?' * len(WISHES))}) and action like 'enter%'"
+    for r in ledger.rows("decisions", wished, WISHES, order="id desc", limit=NEWEST):
         key = (r["account"], f"{r['strategy']}/{r['symbol']}/{r['bar_ms']}")
         trade = closed.get(key)
-        came = "late" if r["state"] == LATE else r["state"]
+        came, words = "late" if r["state"] == LATE else r["state"], r["words"] if trade is None else trade.reason
         if r["state"] == "ordered":
-            came = ("won" if trade.pnl > 0 else "lost") if trade is not None else "open" if key in held else ends.get(key, "waits")
+            end, why = ends.get(key, ("waits", ""))
+            came = ("won" if trade.pnl > 0 else "lost") if trade is not None else "open" if key in held else end
+            words = words or why
         out.append({"account": r["account"], "decided_ms": r["decided_ms"], "symbol": r["symbol"], "strategy": r["strategy"],
                     "interval": r["interval"], "action": r["action"], "close": json.loads(r["content"]).get("close"), "came": came,
-                    "pnl": None if trade is None else float(trade.pnl), "words": trade.reason if trade is not None else r["words"]})
+                    "pnl": None if trade is None else float(trade.pnl), "words": words})
     return out
 
 

@@ -137,9 +137,11 @@ class ToldDesk(Reference):
 
     def _enter(self, b: int, s: int, order: Pending, reference: float, *, maker: bool, inside: bool, moment: int) -> None:
         self._moment, self._reason, self._placed = moment, "limit" if maker else "market", self.keys.get(s, "")
+        told = len(self.refused)
         super()._enter(b, s, order, reference, maker=maker, inside=inside, moment=moment)
         if s not in self.pending:
-            self._ended(s, "filled" if self.plan.symbols[s] in self.account.positions else "refused", moment)
+            refused = self.refused[-1].words if len(self.refused) > told else ""
+            self._ended(s, "refused" if refused else "filled", moment, refused)
 
     def _leave(self, b: int, s: int, position: Position, reference: float, reason: Reason, moment: int, *, ambiguous: bool = False) -> None:
         self._moment, self._reason = moment, "manual" if position.symbol in self.closing else reason.name.lower()
@@ -148,12 +150,12 @@ class ToldDesk(Reference):
         if waiting and s not in self.pending:
             self._ended(s, "cancelled", moment)
 
-    def _ended(self, s: int, event: str, moment: int) -> None:
+    def _ended(self, s: int, event: str, moment: int, words: str = "") -> None:
         key = self.keys.pop(s, "")
         symbol = self.plan.symbols[s]
         if key:
             strategy = key.split("/")[0]
-            self.orders.append(OrderEvent(key, event, moment, symbol, strategy, 0, {}))
+            self.orders.append(OrderEvent(key, event, moment, symbol, strategy, 0, {"words": words} if words else {}))
         if event != "filled":
             self.asked.pop(key, None)
 
@@ -214,7 +216,7 @@ class ToldDesk(Reference):
             self._refuse(b, s, order.table, order.side, Refusal.HOLE, int(self.plan.open_time[b]),
                          "the next bar was missing; nothing is entered across a hole")
             del self.pending[s]
-            self._ended(s, "refused", int(self.plan.open_time[b]))
+            self._ended(s, "refused", int(self.plan.open_time[b]), self.refused[-1].words)
 
     # -- decisions ------------------------------------------------------------------------------------------------
 
@@ -230,7 +232,7 @@ class ToldDesk(Reference):
         super()._age_orders(b, moment)
         for s in waiting:
             if s not in self.pending:
-                self._ended(s, "expired", moment)
+                self._ended(s, "expired", moment, "not filled in time: too little was traded, or the limit was not reached")
 
     def _decide(self, b: int, equity: float, moment: int) -> None:
         told, waiting = len(self.refused), dict(self.pending)

@@ -23,14 +23,15 @@ LABEL = {
     "reward": "Target, times the stop", "trail_atr": "Trailing stop, ATR", "max_bars": "Time stop, bars",
     "stop_percent": "Stop, % of the close", "adaptive_stop": "Adaptive stop", "max_positions": "Most positions",
     "position_cap": "Position cap", "participation": "Share of a bar's volume", "kill_switch": "Kill switch at",
+    "break_stop_atr": "Stops after a break, ATR",
     "portfolio_limits": "VaR, ES and correlation", "no_limits": "No limits at all", "allow_gaps": "Trade around holes",
     "no_finer": "Do not replay 1m bars", "seed": "Seed", "bars": "Newest bars", "start": "From", "end": "To",
 }
 GROUPS = {"Costs": ("maker_bps", "taker_bps", "slippage", "slippage_bps"),
           "Stops and size": ("stop_atr", "reward", "trail_atr", "stop_percent", "adaptive_stop", "max_bars", "capital",
                              "sizing", "size", "leverage"),
-          "Limits": ("max_positions", "position_cap", "participation", "kill_switch", "portfolio_limits", "no_limits", "allow_gaps",
-                     "no_finer", "seed")}
+          "Limits": ("max_positions", "position_cap", "participation", "kill_switch", "break_stop_atr", "portfolio_limits", "no_limits",
+                     "allow_gaps", "no_finer", "seed")}
 USUAL = {p.name: p.default for p in COMMON}  # what an option without a default of its own starts from
 EXAMPLE = "time,action\n2026-10-01 00:00:00,enter_long\n2026-10-03 12:00:00,exit_long"
 
@@ -80,7 +81,7 @@ def set_up(sextant: Sextant, here: Focus) -> dict[str, Any]:
             for first in range(0, len(names), 4):  # row by row, so that a phone shows them in this order
                 for column, name in zip(st.columns(4, vertical_alignment="bottom"), names[first:first + 4], strict=False):
                     with column:
-                        options[name] = _option(name)
+                        options[name] = option(name)
     return {"symbols": symbols, "options": {n: v for n, v in options.items() if v is not None}, "rule": rule, "rows": rows,
             "parameters": parameters}
 
@@ -127,8 +128,9 @@ def _file() -> str | None:
         return None
 
 
-def _option(name: str) -> Any:
-    o, label, key = OPTION[name], LABEL[name], f"bt-{name}"
+def option(name: str, prefix: str = "bt") -> Any:
+    """One option's widget; its value, None where the default of rule or market is to be taken."""
+    o, label, key = OPTION[name], LABEL[name], f"{prefix}-{name}"
     words = o.help[:1].upper() + o.help[1:]
     if o.kind == "words":
         return st.selectbox(label, o.choices, index=o.choices.index(o.default), key=key, help=words, persist_state="session")
@@ -142,7 +144,8 @@ def _option(name: str) -> Any:
         return st.number_input(label, value=None if usual is None else int(usual), step=1, format="%d", key=key, help=words,
                                placeholder="none", persist_state="session")
     return st.number_input(label, value=None if usual is None else float(usual), step=_step(usual), key=key,
-                           format="%.2f" if usual != 0.01 else "%.3f", help=words, placeholder="the exchange's", persist_state="session")
+                           format="%.2f" if usual != 0.01 else "%.3f", help=words, persist_state="session",
+                           placeholder="the exchange's" if name.endswith("_bps") else "none")
 
 
 def _step(usual: float | None) -> float:

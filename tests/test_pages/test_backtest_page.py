@@ -136,7 +136,7 @@ def test_signals_show_the_watchlist_and_invent_no_probability(app):
     table = app.dataframe[0].value
     assert len(table) == 12 and set(table["Confidence"]) == {"rule-based"}
     assert set(table["Signal"]) <= {"▲ BUY", "▼ SELL", "■ HOLD"}
-    assert any("no calibrated probability yet" in c.value for c in app.caption)
+    assert any("no calibrated probability" in c.value for c in app.caption)
     app.selectbox(key="signals-rule-trend").set_value("ema_cross").run()
     record = next(m.value for m in app.markdown if "How this rule did" in m.value)
     assert session.workbench().backtests()[0]["verdict"]["text"] in record
