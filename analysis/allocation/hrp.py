@@ -68,3 +68,15 @@ def cluster_variance(covariance: np.ndarray, items: list[int]) -> float:
     inverse = 1.0 / np.diag(part)
     inverse /= inverse.sum()
     return float(inverse @ part @ inverse)
+
+
+def branches(correlation: np.ndarray) -> tuple[list[list[float]], list[list[float]], list[int]]:
+    """The single-linkage tree as lines: across and up of the four corners of each join, and the leaves from left to right.
+
+    Leaf k stands at 5 + 10 k across; a join stands as high as the distance `sqrt((1 - rho)/2)` at which its parts meet.
+    """
+    from scipy.cluster.hierarchy import dendrogram, linkage
+    from scipy.spatial.distance import squareform
+
+    drawn = dendrogram(linkage(squareform(distances(correlation), checks=False), "single"), no_plot=True)
+    return drawn["icoord"], drawn["dcoord"], [int(i) for i in drawn["leaves"]]

@@ -68,13 +68,13 @@ def walk_forward(returns: np.ndarray, limits: Limits, *, cost: float = COST) -> 
                 target[chosen.columns] = method(S)
             moved = float(np.abs(target - held[name]).sum())
             traded[name].append(moved)
-            value, held[name] = _held_through(target, ahead)
+            value, held[name] = held_through(target, ahead)
             value[0] -= cost * moved
             earned[name] = np.concatenate((earned[name], value))
     return {"days": len(earned["plan"])} | _compared(earned, traded)
 
 
-def _held_through(weights: np.ndarray, ahead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def held_through(weights: np.ndarray, ahead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(daily returns of the portfolio, weights after them), left alone in between; cash earns nothing."""
     grown = weights * np.cumprod(1.0 + ahead, axis=0)
     worth = grown.sum(axis=1) + 1.0 - weights.sum()

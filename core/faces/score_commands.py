@@ -137,5 +137,5 @@ def commands() -> tuple[Command, ...]:
                 _lookahead_arguments, _lookahead),
     )
     own = [Command(m.commands[0], f"{m.letter}: {m.question}", f"{PYTHON} {m.commands[0]} BTCUSDT --interval 4h", moment_arguments,
-                   _module(m.letter), m.commands[1:]) for m in MODULES]
+                   _module(m.letter), m.commands[1:]) for m in MODULES if m.letter != "I"]  # `allocate` prints I's report under `module`
     return (*fixed, *own)
