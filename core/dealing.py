@@ -17,8 +17,8 @@ from core.badge import code_version
 from core.learning import Learning
 from core.trading.contracts import MAINTENANCE
 from data.clock import iso
-from data.errors import InputError, NoData
-from data.market import Interval, SeriesKey
+from data.errors import InputError
+from data.market import SeriesKey
 
 if TYPE_CHECKING:
     from analysis.report import ModuleReport
@@ -168,15 +168,9 @@ class Dealing(Learning):
                 "as_of": None if newest is None else iso(int(newest["at_ms"])), "runner": said}
 
     def _price(self, symbol: str, account: Account) -> tuple[float, int]:
-        """The newest stored close of the shortest bars, and when it was."""
-        held = [i for i in (Interval.M1, account.terms.interval) if SeriesKey(symbol, i, account.terms.market) in self.reader.keys()]
-        for interval in held:
-            key = SeriesKey(symbol, interval, account.terms.market)
-            last = self.reader.last_close_ms(key)
-            found = None if last is None else self.reader.read(key, last - 2 * interval.ms)
-            if found is not None and len(found):
-                return float(found.close[-1]), int(found.close_time[-1])
-        raise NoData(f"no price of {symbol} is stored; back-fill it")
+        """The newest stored close, and when it was."""
+        newest = self.newest(symbol, account.terms.market)
+        return float(newest.close[-1]), int(newest.close_time[-1])
 
     def paper_price(self, symbol: str, account: Account) -> float:
         """The newest stored close of a symbol of the account."""

@@ -166,6 +166,21 @@ class Holdings:
         found = self.reader.read(key, start_ms, end_ms)
         return found if bars is None else found.tail(bars)
 
+    def newest(self, symbol: str, market: Market) -> Candles:
+        """The candle that closed last, of whichever interval is held: the newest price.
+
+        Raises
+        ------
+        NoData
+            When nothing of the symbol is held.
+        """
+        closes = {i: self.reader.last_close_ms(SeriesKey(symbol, i, market)) for i in self.intervals(symbol, market)}
+        known = {i: c for i, c in closes.items() if c is not None}
+        if not known:
+            self.key(symbol, Interval.H1, market)  # says what to do
+            raise NoData(f"no price of {symbol} is stored; back-fill it")
+        return self.candles(SeriesKey(symbol, max(known, key=lambda i: (known[i], -i.ms)), market), bars=1)
+
     def gaps(self, key: SeriesKey) -> tuple[Gap, ...]:
         """Every hole between the first and the last candle, and whether the exchange confirmed it."""
         return tuple(self.reader.gaps(key))

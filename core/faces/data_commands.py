@@ -161,13 +161,11 @@ def _price(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any
     from data.market import Market, parse_symbol
 
     symbol, market = parse_symbol(options.symbol), Market.parse(options.market)
-    held = sextant.intervals(symbol, market)
-    key = sextant.key(symbol, held[0] if held else "1h", market)  # where nothing is held this says what to do
-    newest = max((sextant.candles(sextant.key(symbol, i, market), bars=1) for i in held), key=lambda c: int(c.close_time[-1]))
+    newest = sextant.newest(symbol, market)
     at, age = int(newest.close_time[-1]), max(0, sextant.clock.now_ms() - int(newest.close_time[-1]))
     document = {"symbol": symbol, "market": str(market), "price": float(newest.close[-1]), "as_of": iso(at), "age_s": age // 1000,
                 "interval": str(newest.interval), "provenance": str(newest.provenance)}
-    return document, f"{key.symbol} {document['price']:g}, {age_text(age)} old ({document['provenance']})"
+    return document, f"{symbol} {document['price']:g}, {age_text(age)} old ({document['provenance']})"
 
 
 def _job(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:

@@ -31,6 +31,6 @@ def card(sextant: Sextant) -> None:
         st.markdown("**Newest alerts**")
         if not alerts:
             st.caption("None yet.")
-        for alert in alerts[:NEWEST]:
-            words = alert["words"].splitlines()[0]
-            st.markdown(widgets.plain(f"{MARKS.get(alert['kind'], '●')} {widgets.local_text(alert['at_ms'])} · {words[:140]}"))
+        lines = [f"{MARKS.get(a['kind'], '●')} {widgets.local_text(a['at_ms'])} · {a['words'].splitlines()[0][:120]}"
+                 for a in alerts[:NEWEST]]
+        st.markdown(widgets.plain("  \n".join(lines)))

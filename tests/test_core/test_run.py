@@ -51,7 +51,8 @@ def test_a_changed_requirement_is_installed_again(launcher, tmp_path):
 
 def test_test_passes_its_arguments_on(launcher):
     assert launcher.main(["test", "-k", "gaps"]) == 0
-    assert launcher.commands[-1][1:] == ["-m", "pytest", *launcher.PARALLEL, "-k", "gaps"] and launcher.commands[0][-1] == "requirements-dev.txt"
+    assert launcher.commands[-1][1:] == ["-m", "pytest", *launcher.PARALLEL, "-k", "gaps"]
+    assert launcher.commands[0][-1] == "requirements-dev.txt"
     launcher.main(["long"])
     assert launcher.commands[-1][1:4] == ["-m", "pytest", "--long"]
 
