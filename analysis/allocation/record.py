@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from analysis.allocation.covariance import usable
+from analysis.allocation.covariance import Usable
 from analysis.allocation.methods import METHODS, Problem
-from analysis.allocation.walk_forward import BLOCK_DAYS, COST, HOLD, SEED, WINDOW, held_through
+from analysis.allocation.walk_forward import BLOCK_DAYS, COST, HOLD, SEED, WINDOW, rolled
 from analysis.allocation.wishes import Wishes, room_for
 from analysis.statistics import block_length, bootstrap_means, max_drawdown, percentile_interval, sharpe
 from analysis.statistics.performance import DAYS_PER_YEAR
@@ -60,28 +60,16 @@ def compare(returns: np.ndarray, names: Sequence[str], *, wishes: Wishes | None 
     begins = np.flatnonzero(np.isfinite(returns).any(axis=1))
     first = int(begins[0]) if len(begins) else 0
     table = returns[first:]
-    days, assets = table.shape
+    days = len(table)
     if days < window + hold or not len(begins):
         return Record(0, 0, cost, (), f"needs {window + hold} days of returns, {days if len(begins) else 0} are known", {})
-    earned: dict[str, list[np.ndarray]] = {m.name: [] for m in METHODS}
-    traded: dict[str, list[float]] = {m.name: [] for m in METHODS}
-    held = {m.name: np.zeros(assets) for m in METHODS}
-    for start in range(window, days, hold):
-        past = table[start - window : start]
-        chosen = usable(past)
-        ahead = np.nan_to_num(table[start : start + hold])
-        known = past[chosen.rows][:, chosen.columns]
-        problem = Problem.of([names[i] for i in chosen.columns], known)[0] if chosen.columns else None
-        for m in METHODS:
-            target = np.zeros(assets)
-            if problem is not None:
-                target[chosen.columns] = m.solve(problem, room_for(wishes or Wishes(), len(chosen.columns)))[0]
-            moved = float(np.abs(target - held[m.name]).sum())
-            traded[m.name].append(moved)
-            value, held[m.name] = held_through(target, ahead)
-            value[0] -= cost * moved
-            earned[m.name].append(value)
-    found = {name: np.concatenate(parts) for name, parts in earned.items()}
+
+    def targets(past: np.ndarray, chosen: Usable) -> dict[str, np.ndarray]:
+        problem = Problem.of([names[i] for i in chosen.columns], past[chosen.rows][:, chosen.columns])[0]
+        wished = room_for(wishes or Wishes(), len(chosen.columns))
+        return {} if problem is None else {m.name: m.solve(problem, wished)[0] for m in METHODS}
+
+    found, traded = rolled(table, tuple(m.name for m in METHODS), targets, cost=cost, window=window, hold=hold)
     rows = _rows(found, traded, cost)
     worth = {name: np.cumprod(1.0 + r) for name, r in found.items()}
     return Record(days - window, len(traded[METHODS[0].name]), cost, rows, _words(rows), worth, first + window)

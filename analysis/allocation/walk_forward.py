@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from analysis.allocation.constraints import Limits, clusters_of, constrained, gross_for
-from analysis.allocation.covariance import correlation_of, ledoit_wolf, usable
+from analysis.allocation.covariance import Usable, correlation_of, ledoit_wolf, usable
 from analysis.allocation.hrp import hrp
 from analysis.allocation.mean_variance import equal_weight, inverse_volatility
 from analysis.allocation.risk_parity import risk_parity
@@ -51,27 +51,43 @@ def walk_forward(returns: np.ndarray, limits: Limits, *, cost: float = COST) -> 
                                   "inverse_volatility": inverse_volatility}
     begins = np.flatnonzero(np.isfinite(returns).any(axis=1))
     returns = returns[begins[0] :] if len(begins) else returns[:0]
-    days, assets = returns.shape
-    if days < WINDOW + HOLD:
+    if len(returns) < WINDOW + HOLD:
         return {"days": 0}
-    earned = {name: np.empty(0) for name in methods}
-    traded: dict[str, list[float]] = {name: [] for name in methods}
-    held = {name: np.zeros(assets) for name in methods}
-    for start in range(WINDOW, days, HOLD):
-        past = returns[start - WINDOW : start]
+
+    def targets(past: np.ndarray, chosen: Usable) -> dict[str, np.ndarray]:
+        S = ledoit_wolf(past[chosen.rows][:, chosen.columns])[0]
+        return {name: method(S) for name, method in methods.items()}
+
+    earned, traded = rolled(returns, tuple(methods), targets, cost=cost)
+    return {"days": len(earned["plan"])} | _compared(earned, traded)
+
+
+def rolled(returns: np.ndarray, names: Sequence[str], targets: Callable[[np.ndarray, Usable], Mapping[str, np.ndarray]], *, cost: float,
+           window: int = WINDOW, hold: int = HOLD) -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
+    """Daily returns after costs, and what was traded at each rebalancing, by name.
+
+    `targets` gives each name's weights of the usable columns from the `window` rows before a rebalancing; where no column is usable
+    everything is cash. What is traded, measured against weights that have drifted, pays `cost`.
+    """
+    days, assets = returns.shape
+    earned: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    traded: dict[str, list[float]] = {name: [] for name in names}
+    held = {name: np.zeros(assets) for name in names}
+    for start in range(window, days, hold):
+        past = returns[start - window : start]
         chosen = usable(past)
-        ahead = np.nan_to_num(returns[start : start + HOLD])
-        S = ledoit_wolf(past[chosen.rows][:, chosen.columns])[0] if chosen.columns else None
-        for name, method in methods.items():
+        ahead = np.nan_to_num(returns[start : start + hold])
+        wanted = targets(past, chosen) if chosen.columns else {}
+        for name in names:
             target = np.zeros(assets)
-            if S is not None:
-                target[chosen.columns] = method(S)
+            if name in wanted:
+                target[chosen.columns] = wanted[name]
             moved = float(np.abs(target - held[name]).sum())
             traded[name].append(moved)
             value, held[name] = held_through(target, ahead)
             value[0] -= cost * moved
-            earned[name] = np.concatenate((earned[name], value))
-    return {"days": len(earned["plan"])} | _compared(earned, traded)
+            earned[name].append(value)
+    return {name: np.concatenate(parts) for name, parts in earned.items()}, traded
 
 
 def held_through(weights: np.ndarray, ahead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

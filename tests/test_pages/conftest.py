@@ -1,4 +1,4 @@
-"""A real server and a real browser for the pages."""
+"""A real server and a real browser for the pages, and the app without either."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.serving import CHROMIUM_ARGUMENTS, Server, chromium_path, serving, settled
+from tests.serving import CHROMIUM_ARGUMENTS, ROOT, Server, chromium_path, serving, settled
 
 # 404s of a deep link's relative probes, and the one message a server that was just started gives a deep link (decisions.md 38)
 HARMLESS = ("_stcore/health", "_stcore/host-config", "The page that you have requested does not seem to exist")
@@ -57,3 +57,25 @@ def visit(chromium) -> Iterator[Callable]:
     for context in contexts:
         context.close()
     assert not problems
+
+
+OWNER = "an owner's password"
+
+
+@pytest.fixture
+def owned_app(shared_home, monkeypatch):
+    """The app in this process, on the home of the file's `shared_home`, its owner signed in."""
+    import streamlit as st
+    from streamlit.testing.v1 import AppTest
+
+    monkeypatch.setenv("SEXTANT_HOME", str(shared_home))
+    monkeypatch.setenv("SEXTANT_NETWORK", "off")
+    monkeypatch.setenv("SEXTANT_OWNER_PASSWORD", OWNER)
+    monkeypatch.chdir(ROOT)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    test.session_state["owner"] = OWNER
+    yield test
+    st.cache_resource.clear()
+    st.cache_data.clear()

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from core.jobs import Jobs
 from core.works import works
@@ -29,20 +27,10 @@ def shared_home(tmp_path_factory):
 
 
 @pytest.fixture
-def app(shared_home, monkeypatch):
-    """The app on the file's home; a job runs in this process the moment it is started, so that nothing has to be waited for."""
-    monkeypatch.setenv("SEXTANT_HOME", str(shared_home))
-    monkeypatch.setenv("SEXTANT_NETWORK", "off")
-    monkeypatch.setenv("SEXTANT_OWNER_PASSWORD", OWNER)
-    monkeypatch.chdir(ROOT)
-    st.cache_resource.clear()
-    st.cache_data.clear()
+def app(owned_app, monkeypatch):
+    """A job runs in this process the moment it is started, so that nothing has to be waited for."""
     monkeypatch.setattr(Jobs, "_spawn", lambda jobs, number: jobs.run(number, works(session.workbench())))
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    test.session_state["owner"] = OWNER
-    yield test
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    return owned_app
 
 
 def opened(app):

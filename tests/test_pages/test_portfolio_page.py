@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from analysis.allocation.methods import METHODS
 from core.dealing import Dealing
@@ -25,20 +23,10 @@ def shared_home(tmp_path_factory):
 
 
 @pytest.fixture
-def app(shared_home, monkeypatch):
-    """The app on the file's home; no runner is started."""
-    monkeypatch.setenv("SEXTANT_HOME", str(shared_home))
-    monkeypatch.setenv("SEXTANT_NETWORK", "off")
-    monkeypatch.setenv("SEXTANT_OWNER_PASSWORD", OWNER)
-    monkeypatch.chdir(ROOT)
-    st.cache_resource.clear()
-    st.cache_data.clear()
+def app(owned_app, monkeypatch):
+    """No runner is started."""
     monkeypatch.setattr(Dealing, "start_runner", lambda facade: 0)
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    test.session_state["owner"] = OWNER
-    yield test
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    return owned_app
 
 
 def opened(app):
