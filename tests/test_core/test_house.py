@@ -70,6 +70,7 @@ def test_every_page_file_is_in_the_table():
     files = {f"pages/{p.name}" for p in (ROOT / "pages").glob("*.py")} - {"pages/__init__.py"}
     assert files == {p.file for p in PAGES}
     assert not {Path(p.file).stem for p in PAGES} & set(LADDER), "a page named like a package cannot be imported beside it"
+    assert not [p.file for p in PAGES if Path(p.file).stem == p.url], "a page named like its address is run without the frame at first"
 
 
 def test_rooms_are_not_crowded():
