@@ -174,8 +174,9 @@ def _seconds(world: World, quote: _Quotes, flows: list[MinuteFlow], at: np.ndarr
     ofi = flow.reshape(by_second).sum(axis=1)
     ofi[np.flatnonzero(hole) * 60] = np.nan  # what came before is unknown
     columns: Columns = {
-        "event": opened, "mid": mid[final], "bid": bid[final], "ask": ask[final], "bid_quantity": bid_q[final],
-        "ask_quantity": ask_q[final], "spread_bps": (1e4 * (ask - bid) / mid).reshape(by_second).mean(axis=1),
+        # Copies: a slice would keep the ten times longer array alive for as long as the hour is remembered.
+        "event": opened, "mid": mid[final].copy(), "bid": bid[final].copy(), "ask": ask[final].copy(), "bid_quantity": bid_q[final].copy(),
+        "ask_quantity": ask_q[final].copy(), "spread_bps": (1e4 * (ask - bid) / mid).reshape(by_second).mean(axis=1),
         "imbalance": ((bid_q - ask_q) / both).reshape(by_second).mean(axis=1), "depth": (0.5 * both).reshape(by_second).mean(axis=1),
         **_taken(world, flows, n), "ofi": ofi, "price_changes": moved.reshape(by_second).sum(axis=1).astype(float),
         "updates": told.reshape(by_second).sum(axis=1).astype(float), "life_ms": _lives(moved, n)}

@@ -11,7 +11,7 @@ from data.errors import OutsideFence
 from data.sources.endpoints import Endpoints
 from data.sources.hosts import ARCHIVE, HOSTS, allowed, check_base
 
-GOOD = [f"https://{host}{path}" for host, paths in HOSTS.items() for path in paths] + [
+GOOD = [f"https://{host}{path}" for host, paths in HOSTS.items() for path in sorted(paths)] + [
     f"https://{ARCHIVE}/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip",
     f"https://{ARCHIVE}/data/futures/um/daily/metrics/BTCUSDT/BTCUSDT-metrics-2023-12-12.zip.CHECKSUM",
     f"https://{ARCHIVE}/data/futures/um/monthly/fundingRate/1000SHIBUSDT/1000SHIBUSDT-fundingRate-2022-02.zip",
