@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     alert_drawdown : share below its peak at which the paper account is worth an alert; 0: never
     alert_levels : crossings to wait for, e.g. "BTCUSDT price above 70000"
     reports : daily, weekly, both or none
+    api_token : what changes state through the HTTP API; never shown
+    assistant_url : an OpenAI-compatible endpoint: https, or http on this computer
+    assistant_model : the model asked for there; empty: none, the assistant then writes the deterministic brief
+    assistant_key : the endpoint's key; never shown
+    assistant_price : what a million tokens cost, in and out, e.g. "0.15/0.60" dollars; empty: tokens alone are shown
     """
 
     model_config = SettingsConfigDict(env_prefix="SEXTANT_", env_file=".env", env_file_encoding="utf-8", extra="forbid",
@@ -67,6 +72,11 @@ class Settings(BaseSettings):
     alert_drawdown: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     alert_levels: Annotated[tuple[str, ...], NoDecode] = ()
     reports: Literal["daily", "weekly", "both", "none"] = "both"
+    api_token: SecretStr | None = None
+    assistant_url: Annotated[str, Field(max_length=300)] = "https://api.openai.com/v1"
+    assistant_model: Annotated[str, Field(max_length=120, pattern=r"^[\w./:@+-]*$")] = ""
+    assistant_key: SecretStr | None = None
+    assistant_price: Annotated[str, Field(pattern=r"^(\d+(\.\d+)?/\d+(\.\d+)?)?$")] = ""
 
     @field_validator("home")
     @classmethod
@@ -80,6 +90,14 @@ class Settings(BaseSettings):
             raise ValueError("expected http://127.0.0.1:PORT, where `python -m core exchange --port PORT` runs; the hosts of the real "
                              "exchange are fixed in the code")
         return value
+
+    @field_validator("assistant_url")
+    @classmethod
+    def _assistant(cls, value: str) -> str:
+        if not re.fullmatch(r"(https://[\w.-]+(:\d{1,5})?|http://(127\.0\.0\.1|localhost):\d{1,5})(/[\w./-]*)?", value):
+            raise ValueError("expected https://HOST/v1, or http://127.0.0.1:PORT/v1 for a model on this computer; the key goes into "
+                             "SEXTANT_ASSISTANT_KEY, not into the address")
+        return value.rstrip("/")
 
     @field_validator("watchlist", mode="before")
     @classmethod
@@ -152,7 +170,7 @@ def change_settings(current: Settings, changes: dict[str, Any]) -> Settings:
     """Save changes and return the new settings; a single wrong value refuses them all and leaves the file as it was."""
     saved = _saved(current.home) | changes
     fresh = _validated(saved | {"home": current.home})
-    hidden = ("home", "owner_password", "notify")
+    hidden = ("home", "owner_password", "notify", "assistant_key")
     text = json.dumps({k: v for k, v in fresh.model_dump(mode="json").items() if k in saved and k not in hidden})
     current.home.mkdir(parents=True, exist_ok=True)
     replace_file(current.home / SAVED, text.encode(), no_fault, "settings")
@@ -185,7 +203,7 @@ def _sentence(problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {name!r}{_near(name)}"
-    got = "(hidden)" if "password" in name or name == "notify" else repr(problem.get("input"))[:60]
+    got = "(hidden)" if "password" in name or name in ("notify", "assistant_key", "assistant_url") else repr(problem.get("input"))[:60]
     return f"setting {name}: got {got}; {problem['msg'].removeprefix('Value error, ')}"
 
 
@@ -202,3 +220,44 @@ def _refuse_unknown_variables() -> None:
 def _refuse_unknown(name: str, where: str) -> None:
     if name.startswith("SEXTANT_") and name not in ELSEWHERE and name[8:].lower() not in Settings.model_fields:
         raise SettingsError(f"unknown {where} {name}{_near(name[8:].lower())}")
+
+
+# -- for the Settings page --------------------------------------------------------------------------------------------
+
+
+def secret_names() -> tuple[str, ...]:
+    """Settings that are never shown, exported or saved to a file."""
+    return tuple(name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation))
+
+
+def origins(settings: Settings) -> dict[str, str]:
+    """Where each value in force comes from: environment, .env, saved or default."""
+    given, lines, saved = {name.upper() for name in os.environ}, _OwnLines(Settings)(), _saved(settings.home)
+    return {name: "environment" if f"SEXTANT_{name.upper()}" in given else ".env" if name in lines else "saved" if name in saved
+            else "default" for name in Settings.model_fields}
+
+
+def export_settings(settings: Settings) -> str:
+    """The values in force as JSON, without secrets and without the home folder."""
+    document = settings.model_dump(mode="json", exclude={"home", *secret_names()})
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def import_settings(current: Settings, text: str) -> Settings:
+    """Save what an exported file says; one wrong or unknown value refuses it whole.
+
+    Raises
+    ------
+    SettingsError
+        With the field, the value and what is allowed; nothing was changed.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"the file is not JSON ({error}); expected one that was exported here") from None
+    if not isinstance(document, dict):
+        raise SettingsError(f"the file should hold one JSON object, it holds a {type(document).__name__}")
+    never = [name for name in ("home", *secret_names()) if name in document]
+    if never:
+        raise SettingsError(f"{never[0]} is never taken from a file; take it out, and set SEXTANT_{never[0].upper()} in the environment")
+    return change_settings(current, document)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from core.dealing import Dealing
+from core.allocating import Allocating
 from core.holdings import Status, World
 from core.judging import BoardRow
 
 
-class Sextant(Dealing):
+class Sextant(Allocating):
     """The workbench. Built by core/wiring.py; safe to share between threads."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from core.backtest.report import shown
-from pages.ui import backtest_form, backtest_sweeps, backtest_views
+from pages.ui import assistant_link, backtest_form, backtest_sweeps, backtest_views
 from pages.ui.session import focus, guarded, settle, workbench
 
 sextant = workbench()
@@ -48,6 +48,8 @@ def tabs(headers: list[dict[str, Any]], arguments: dict[str, Any]) -> None:
     sweeps = sextant.sweeps()
     tries = backtest_views.tries_now(document, headers, sweeps)
     backtest_views.answer(document, tries)
+    rule = document["question"]["rule"] or "my signals"
+    assistant_link.ask_about(f"What is the stored backtest {document['run_id']} of {rule} worth, and why?", here.key)
     views = {"Result": lambda: backtest_views.result(document), "Honesty": lambda: backtest_views.honesty(document, tries),
              "Trades": lambda: backtest_views.trades(sextant, document), "Where it came from": lambda: backtest_views.origin(document),
              "Sweep": lambda: sweep(arguments), "Saved runs": lambda: backtest_sweeps.stored(sextant, headers),

@@ -13,7 +13,7 @@ from core.signals import SignalCard
 from core.strategies import STRATEGIES, Choice, strategy
 from data.clock import age_text
 from data.errors import DataError, SextantError
-from pages.ui import backtest_views, charts_models, forecast_panel, frame, paper_from_signal, theme, widgets
+from pages.ui import assistant_link, backtest_views, charts_models, forecast_panel, frame, paper_from_signal, theme, widgets
 from pages.ui.session import focus, guarded, remember, settle, workbench
 
 sextant = workbench()
@@ -134,6 +134,8 @@ def detail(card: SignalCard) -> None:
         else:
             forecast(card)
         paper_from_signal.offer(sextant, card)
+        assistant_link.ask_about(f"Why does {card.strategy} say {card.signal} on {card.symbol}, and how far can it be believed?",
+                                 sextant.key(card.symbol, card.interval, card.market))
         with st.expander(f"Limits ({sum(v['ok'] for v in card.verdicts)} of {len(card.verdicts)} allow it)" if card.verdicts else "Limits"):
             if card.verdicts:
                 st.dataframe([{"Limit": v["limit"].replace("_", " "), "Allows": v["ok"], "In words": v["words"]} for v in card.verdicts],

@@ -7,7 +7,17 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from pages.ui import charts_market, charts_scores, composite_views, forecast_panel, module_tabs, tabs_positioning, theme, widgets
+from pages.ui import (
+    assistant_link,
+    charts_market,
+    charts_scores,
+    composite_views,
+    forecast_panel,
+    module_tabs,
+    tabs_positioning,
+    theme,
+    widgets,
+)
 from pages.ui.session import focus, guarded, settle, workbench
 
 REGIME_BARS = 500
@@ -23,6 +33,7 @@ with guarded("the candles"):
     places = widgets.decimals(candles.close)
     st.markdown(f"### {key.symbol} · {widgets.price_text(row.price or 0.0, places)} USDT · {widgets.change_text(row.change_24h)} in 24 h"
                 if row.price else f"### {key.symbol}")
+    assistant_link.ask_about(f"What moved {key.symbol}, and what would change the view?", key)
     scores_slot, chart_slot = st.container(), st.container()
 
     with chart_slot:

@@ -82,8 +82,18 @@ def _overview(commands: dict[str, Command]) -> str:
 
 def command_table() -> dict[str, Command]:
     """Every word the command line understands, by word."""
-    from core.faces import data_commands, model_commands, paper_commands, score_commands, trade_commands
+    from core.faces import (
+        assistant_commands,
+        data_commands,
+        model_commands,
+        paper_commands,
+        portfolio_commands,
+        score_commands,
+        serve_commands,
+        trade_commands,
+    )
 
     every = (*data_commands.COMMANDS, *score_commands.commands(), *trade_commands.COMMANDS, *model_commands.COMMANDS,
-             *paper_commands.COMMANDS)
+             *serve_commands.COMMANDS,
+             *portfolio_commands.COMMANDS, *paper_commands.COMMANDS, *assistant_commands.COMMANDS)
     return {word: command for command in every for word in (command.name, *command.aliases)}

@@ -32,7 +32,12 @@ PAGES = (
     PageRow("Decide", "pages/signal_board.py", "Signals", ":material/notifications_active:", "signals"),
     PageRow("Decide", "pages/model_lab.py", "Models", ":material/model_training:", "models"),
     PageRow("Decide", "pages/backtests.py", "Backtest", ":material/history:", "backtest"),
+    PageRow("Decide", "pages/allocation.py", "Portfolio", ":material/donut_small:", "portfolio"),
+    PageRow("Trade", "pages/paper_trading.py", "Paper trading", ":material/account_balance_wallet:", "paper"),
+    PageRow("Trade", "pages/track_record.py", "History", ":material/fact_check:", "history"),
+    PageRow("Ask", "pages/ask.py", "Assistant", ":material/forum:", "assistant"),
     PageRow("Set up", "pages/market_data.py", "Data", ":material/database:", "data"),
+    PageRow("Set up", "pages/preferences.py", "Settings", ":material/settings:", "settings"),
 )
 
 ICON = str(Path(__file__).parent / "icon.png")  # a file: a named icon would be fetched from a font server
