@@ -177,6 +177,8 @@ def stored(sextant: Sextant, headers: Sequence[Mapping[str, Any]]) -> None:
         "Held": st.column_config.NumberColumn(format="percent", width=72, help="Buy and hold in the same window."),
         "Sharpe": st.column_config.NumberColumn(format="%.2f", width=64), "Trades": st.column_config.NumberColumn(format="%d", width=60)})
     widgets.download(table, "backtests")
+    for lost in sextant.damaged_backtests():
+        st.warning(f"The stored run {lost.name} cannot be read: {lost.reason}. Its files are kept.", icon=":material/broken_image:")
     picked = [headers[k] for k in chosen["selection"]["rows"][:MOST_COMPARED]] or list(headers[:3])
     runs = [(f"{title_of(h['question']['rule'])} {'+'.join(h['question']['symbols'])} {h['question']['interval']} · {h['run_id'][:4]}",
              sextant.stored_backtest(h["run_id"])) for h in picked]
