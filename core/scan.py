@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.scorecard import Scorecard
+from core.memory import give_back
 from data.clock import iso
 from data.errors import DataError
 from data.market import Interval, Market
@@ -81,13 +81,3 @@ def rows_of(sextant: Judging, symbols: Sequence[str], intervals: Sequence[Interv
         if progress is not None:
             progress(done, len(asked), f"{row.symbol} {row.interval}")
         yield row
-
-
-def give_back() -> None:
-    """Return to the system what the threads of a scan have freed: glibc keeps it in their arenas. Elsewhere nothing happens."""
-    import ctypes
-    import sys
-
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
-            ctypes.CDLL(None).malloc_trim(0)

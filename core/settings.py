@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     watchlist : 1 to 100 symbols shown on the Overview
     interval, market : what pages open with
     world : `auto` shows real data if there is any, else the simulated exchange; `real` or `simulated` decide it
-    network : `auto` asks the exchange and the other sources; `off` sends nothing at all
+    network : `auto` asks the exchange and the other sources; `off` asks none (alerts and the assistant go where you set them up)
     endpoint : a simulated exchange on this computer instead of the real one, e.g. http://127.0.0.1:9000; nothing else is accepted
     simulator_seed : another seed is another simulated world
     threads : symbols scored at the same time, 1 to 16
@@ -170,7 +170,7 @@ def change_settings(current: Settings, changes: dict[str, Any]) -> Settings:
     """Save changes and return the new settings; a single wrong value refuses them all and leaves the file as it was."""
     saved = _saved(current.home) | changes
     fresh = _validated(saved | {"home": current.home})
-    hidden = ("home", "owner_password", "notify", "assistant_key")
+    hidden = ("home", "owner_password", "notify", "api_token", "assistant_key")
     text = json.dumps({k: v for k, v in fresh.model_dump(mode="json").items() if k in saved and k not in hidden})
     current.home.mkdir(parents=True, exist_ok=True)
     replace_file(current.home / SAVED, text.encode(), no_fault, "settings")

@@ -15,7 +15,7 @@ from data.errors import SextantError
 from data.market import SeriesKey
 from data.view import NOT_KNOWN
 from pages.ui import sources_panel, widgets
-from pages.ui.session import ask_owner, collector, focus, guarded, may_write, settle, workbench
+from pages.ui.session import ask_owner, collector, focus, guarded, may_write, settle, show_world, workbench
 
 sextant = workbench()
 here = focus()
@@ -39,7 +39,7 @@ def worlds() -> None:
                     f"(seed {sextant.settings.simulator_seed}). Import real candles below; they are kept apart and never mixed with "
                     "simulated ones.")
         if held and st.button(f"Show the real data ({len(held)} series)", type="primary", disabled=not may_write()):
-            sextant.use_world(World.REAL)
+            show_world(World.REAL)
             st.query_params.clear()
             st.rerun()
     elif sextant.world is World.LOOPBACK:
@@ -51,7 +51,7 @@ def worlds() -> None:
         st.markdown(f"You are looking at **real data**: {len(held)} series, {rows:,} candles, {size:,.1f} MB in "
                     f"`{sextant.settings.home.name}/real`.")
         if st.button("Show the simulated exchange", disabled=not may_write()):
-            sextant.use_world(World.SIMULATED)
+            show_world(World.SIMULATED)
             st.query_params.clear()
             st.rerun()
 

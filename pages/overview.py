@@ -12,7 +12,7 @@ from analysis.composites import COMPOSITES, by_name
 from analysis.report import ModuleReport
 from core.sextant import BoardRow, World
 from data.clock import age_text
-from pages.ui import charts_scores, paper_card, theme, widgets
+from pages.ui import charts_scores, paper_card, theme, welcome, widgets
 from pages.ui.session import collector, focus, guarded, settle, workbench
 
 sextant = workbench()
@@ -121,6 +121,8 @@ def arriving() -> None:
         st.rerun()
 
 
+with guarded("the welcome"):
+    welcome.welcome(sextant)
 if not symbols and sextant.outside.allowed and sextant.world is not World.SIMULATED and collector().running:
     arriving()
 elif not symbols:

@@ -8,7 +8,14 @@ import streamlit as st
 
 from core.settings import origins
 from core.sextant import Sextant
-from pages.ui import preferences_files, preferences_limits, preferences_market, preferences_world
+from pages.ui import (
+    preferences_alerts,
+    preferences_assistant,
+    preferences_files,
+    preferences_limits,
+    preferences_market,
+    preferences_world,
+)
 from pages.ui.session import ask_owner, guarded, may_write, settle, workbench
 
 sextant = workbench()
@@ -17,6 +24,8 @@ GROUPS: tuple[tuple[str, str, Callable[[Sextant], None]], ...] = (  # a group of
     ("Markets", ":material/candlestick_chart:", preferences_market.market),
     ("World and computer", ":material/public:", preferences_world.world),
     ("Limits", ":material/speed:", preferences_limits.limits),
+    ("Alerts", ":material/notifications:", preferences_alerts.alerts),
+    ("Assistant", ":material/forum:", preferences_assistant.assistant),
     ("Secrets", ":material/key:", preferences_files.secrets),
     ("Settings as a file", ":material/swap_vert:", preferences_files.files),
 )

@@ -52,9 +52,9 @@ def _question_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _backtest_arguments(parser: argparse.ArgumentParser) -> None:
     _question_arguments(parser)
-    parser.add_argument("--signals", metavar="FILE", help="CSV of time, action (enter_long, exit_long, enter_short, exit_short, exit, hold) "
-                                                         "instead of a strategy; further columns: symbol, stop, target, trail, or prices "
-                                                         "as stop_price, target_price; hold only changes the trailing distance")
+    parser.add_argument("--signals", metavar="FILE", help="CSV of time, action (enter_long, exit_long, enter_short, exit_short, exit; hold "
+                                                         "only changes the trailing distance) instead of a strategy; further columns: "
+                                                         "symbol, stop, target, trail, or prices as stop_price, target_price")
     parser.add_argument("--out", metavar="DIR", help="write the report here: JSON, Markdown, HTML, trades and equity as CSV, run card")
     parser.add_argument("--quick", action="store_true", help="leave out what needs further runs (luck, neighbours, baselines)")
     parser.add_argument("--worlds", type=int, default=20, help="histories without an edge to run beside it (default 20)")

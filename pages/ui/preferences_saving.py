@@ -53,6 +53,10 @@ def apply(change: Callable[[], Settings], words: str) -> None:
     except SettingsError as error:
         st.error(f"{widgets.plain(str(error))}. Nothing was changed.", icon=":material/error:")
         return
+    except OSError as error:  # a full or read-only disk
+        st.error(f"The settings could not be written: {widgets.plain(error.strerror or str(error))}. Nothing was "
+                 "changed.", icon=":material/error:")
+        return
     collector.clear()
     workbench.clear()
     with st.spinner("Applying ...", show_time=False):

@@ -48,6 +48,13 @@ def collector() -> Collecting:
     return service
 
 
+def show_world(world: World) -> None:
+    """Switch worlds, and the background service with them: it was built for the one shown before."""
+    workbench().use_world(world)
+    collector.clear()
+    collector()
+
+
 @dataclass(frozen=True)
 class Focus:
     """What the page looks at: a series that exists."""
@@ -91,7 +98,7 @@ def may_write() -> bool:
     """Whether this browser may change state: the owner's password, or a local browser where none is set (decisions.md 36)."""
     password = workbench().settings.owner_password
     if password is not None:
-        return hmac.compare_digest(str(st.session_state.get("owner", "")), password.get_secret_value())
+        return hmac.compare_digest(str(st.session_state.get("owner", "")).encode(), password.get_secret_value().encode())
     forwarded = any(name.lower() == "x-forwarded-for" for name in st.context.headers)
     return st.context.ip_address in (None, "127.0.0.1", "::1") and not forwarded
 

@@ -10,7 +10,7 @@ from core.sextant import Sextant, World
 from data.clock import age_text, iso
 from data.errors import SextantError
 from data.market import Interval, Market, SeriesKey, parse_symbol
-from pages.ui.session import ask_owner, may_write
+from pages.ui.session import ask_owner, may_write, show_world
 
 STATE = {"ok": "● ok", "waiting": "◐ waiting", "blocked": "○ blocked", "down": "○ down", "not asked yet": "· not asked"}
 JOB_STATE = {"waiting": "blue", "running": "blue", "done": "green", "failed": "red", "cancelled": "gray", "interrupted": "orange"}
@@ -41,7 +41,7 @@ def sources(sextant: Sextant) -> None:
         st.rerun(scope="fragment")
     live = sextant.world is World.SIMULATED and any(str(r.state) == "ok" and r.weight_1m for r in rows)
     if live and right.button("Switch to live data", type="primary", disabled=not may_write()):
-        sextant.use_world(World.REAL)
+        show_world(World.REAL)
         st.rerun()
 
 

@@ -9,7 +9,8 @@ from tests.serving import settled
 pytestmark = pytest.mark.browser
 
 PAGES = [("", "Overview"), ("/analysis?symbol=ETHUSDT&interval=1h", "Analysis"), ("/score-lab", "Score lab"),
-         ("/signals", "Signals"), ("/backtest", "Backtest"), ("/models", "Models"), ("/data", "Data")]
+         ("/signals", "Signals"), ("/backtest", "Backtest"), ("/models", "Models"), ("/data", "Data"),
+         ("/paper", "Paper trading"), ("/history", "History"), ("/settings", "Settings")]
 
 
 def overflow(page) -> int:

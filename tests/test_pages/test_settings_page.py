@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from core.alerts import Alert, keep
 from core.settings import Settings, export_settings, import_settings, origins, secret_names
 from data.errors import SettingsError
 from pages import ui
@@ -16,6 +19,7 @@ from pages.ui import session
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNER = "bowsprit-under-water"
+TOKEN = "ratlines-of-the-foremast"
 
 
 @pytest.fixture
@@ -62,6 +66,9 @@ def test_a_change_is_saved_and_in_force_at_once(app):
 
 
 @pytest.mark.parametrize(("kind", "key", "value", "form", "words"), [
+    ("text_area", "pf-levels", "ETHUSDT trend_strength below 0.4\nBTCUSDT prise above 7", "pf-alerts", ("prise", "did you mean price")),
+    ("text_area", "pf-levels", "BTCUSDT price over 7", "pf-alerts", ("BTCUSDT price over 7", "expected SYMBOL WHAT above|below NUMBER")),
+    ("number_input", "pf-drawdown", 101.0, "pf-alerts", ("alert_drawdown", "1.01", "less than or equal to 1")),
     ("number_input", "pf-threads", 99, "pf-world", ("threads", "99", "less than or equal to 16")),
     ("number_input", "pf-seed", -1, "pf-world", ("simulator_seed", "-1", "greater than or equal to 0")),
     ("text_input", "pf-endpoint", "http://exchange.example", "pf-world", ("endpoint", "exchange.example", "expected http://127.0.0.1:PORT")),
@@ -71,6 +78,8 @@ def test_a_wrong_value_refuses_the_whole_change_and_says_field_value_and_range(a
     before = saved()
     if form == "pf-world":
         widget(app, "number_input", "pf-seed").set_value(13)
+    elif form == "pf-alerts":
+        widget(app, "selectbox", "pf-reports").set_value("none")
     else:
         widget(app, "selectbox", "pf-interval").set_value("1d")
     widget(app, kind, key).set_value(value)
@@ -98,6 +107,90 @@ def test_no_secret_is_on_the_page(app):
     everything = json.dumps([str(getattr(e, "value", "")) for kind in ("markdown", "caption", "text_input", "text_area") for e in
                              getattr(app, kind)] + [d.value.to_csv() for d in app.dataframe])
     assert OWNER not in everything and "SEXTANT_OWNER_PASSWORD" in everything and "environment, or .streamlit" in everything
+
+
+# -- alerts -----------------------------------------------------------------------------------------------------------
+
+
+class Taker(BaseHTTPRequestHandler):
+    """A place that takes messages."""
+
+    def do_POST(self):
+        self.server.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Quiet."""
+
+
+@pytest.fixture
+def mailbox():
+    """A web hook on loopback: its address, which holds a token, and what arrived."""
+    with HTTPServer(("127.0.0.1", 0), Taker) as server:
+        server.got = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"json://127.0.0.1:{server.server_address[1]}/{TOKEN}", server.got
+        server.shutdown()
+
+
+def everything(test):
+    """All that was sent to the browser, as text."""
+    return " ".join(str(getattr(element, "proto", "")) for element in test.main)
+
+
+def words(test):
+    return " ".join(str(e.value) for kind in (test.caption, test.markdown, test.success, test.error, test.info) for e in kind)
+
+
+def test_kinds_drawdown_levels_and_reports_are_saved_as_the_settings_spell_them(app):
+    widget(app, "checkbox", "pf-kind-fill").uncheck()
+    widget(app, "checkbox", "pf-kind-data").uncheck()
+    widget(app, "number_input", "pf-drawdown").set_value(7.5)
+    widget(app, "selectbox", "pf-reports").set_value("weekly")
+    widget(app, "text_area", "pf-levels").set_value("btcusdt price above 7e4\n\n ETHUSDT Trend-Strength below .4 ")
+    press(app, "pf-alerts")
+    assert not app.error and saved() == {
+        "alert_kinds": ["signal", "stop", "kill", "drawdown", "anomaly", "drift", "runner", "level", "report", "test"],
+        "alert_drawdown": 0.075, "reports": "weekly", "alert_levels": ["BTCUSDT price above 70000", "ETHUSDT trend_strength below 0.4"]}
+    press(app, "pf-alerts")
+    assert any("Nothing differs" in i.value for i in app.info)
+
+
+def test_a_test_is_sent_to_every_address_of_which_only_number_and_scheme_are_told(app, mailbox, monkeypatch):
+    address, got = mailbox
+    assert "No address is set" in words(app) and widget(app, "button", "pf-alert-test").disabled
+    monkeypatch.setenv("SEXTANT_NOTIFY", f"{address},{address}")
+    session.workbench.clear()
+    app.run()
+    assert "to 2 addresses of `SEXTANT_NOTIFY` (environment, or .streamlit/secrets.toml): json 2." in words(app)
+    widget(app, "button", "pf-alert-test").click().run()
+    assert "arrived at every address" in words(app) and [m["title"] for m in got] == ["Sextant paper: test"] * 2
+    assert TOKEN not in everything(app) and "SEXTANT_NOTIFY" in everything(app)
+
+
+def test_what_went_wrong_with_a_test_is_said_without_the_address(app, mailbox, monkeypatch):
+    monkeypatch.setenv("SEXTANT_NOTIFY", f"json://127.0.0.1:9/{TOKEN},{TOKEN}")  # nobody listens at 9; the other is no address
+    session.workbench.clear()
+    app.run()
+    assert "json, unreadable." in words(app)
+    widget(app, "button", "pf-alert-test").click().run()
+    assert "address 1 (json) did not take it; address 2 is not one Apprise knows" in app.error[0].value
+    assert TOKEN not in everything(app) and "SEXTANT_NOTIFY" in everything(app)
+
+
+def test_messages_that_have_not_arrived_are_counted_with_the_reason(app, monkeypatch):
+    assert "Nothing waits to be sent" in words(app)
+    monkeypatch.setenv("SEXTANT_NOTIFY", "json://127.0.0.1:9/")
+    session.workbench.clear()
+    app.run()
+    sextant = session.workbench()
+    with sextant.paper_ledger.transaction(sextant.clock.now_ms(), "alerts") as change:
+        keep(change, [Alert("k", 1, "kill", "", "the kill switch is on")], sextant.settings.alert_kinds, notifies=True)
+    assert "3 messages not sent yet" in words(app.run())
+    sextant.courier().deliver()
+    told = words(app.run())
+    assert "1 message not sent yet; the runner tries again. 1 failed so far, the newest: address 1 (json) did not take it" in told
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -132,8 +225,7 @@ def test_a_wrong_file_is_refused_whole(tmp_path, alone, text, words):
     assert not (tmp_path / "settings.json").exists()
 
 
-def test_every_setting_a_person_may_change_is_in_a_form_or_has_its_group_elsewhere():
+def test_every_setting_a_person_may_change_is_in_a_form():
     source = "".join(p.read_text() for p in Path(ui.__file__).parent.glob("preferences_*.py"))
-    elsewhere = {"home"} | {n for n in Settings.model_fields if n.startswith(("alert_", "assistant", "llm")) or n == "reports"}
-    missing = {n for n in Settings.model_fields if f'"{n}"' not in source} - elsewhere - set(secret_names())
+    missing = {n for n in Settings.model_fields if f'"{n}"' not in source} - {"home"} - set(secret_names())
     assert not missing
