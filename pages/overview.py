@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.composites import COMPOSITES, by_name
+from analysis.methods.alerts import OFF_LEVEL
 from analysis.report import ModuleReport
 from core.sextant import BoardRow, World
 from data.clock import age_text
@@ -72,8 +73,9 @@ def headline(rows: list[BoardRow]) -> str:
         words.append(f"strongest **{best}** ({known[best]:.2f}), weakest **{worst}** ({known[worst]:.2f})")
     risky = [c.symbol for c in cards if (c.composite("risk_exposure").score or 0) >= 0.8]
     words.append(f"high risk: **{', '.join(risky[:4])}**" if risky else "no symbol at high risk")
-    odd = [c.symbol for c in cards if c.composite("anomaly_alert").label == "alert"]
-    words.append(f"anomaly alert: **{', '.join(odd[:4])}**" if odd else "no anomaly alert")
+    alarms = {c.symbol: c.composite("anomaly_alert") for c in cards}
+    odd = [f"**{s}**{' (calming)' if (a.score or 0) < OFF_LEVEL else ''}" for s, a in alarms.items() if a.label == "alert"]
+    words.append(f"anomaly alert: {', '.join(odd[:4])}" if odd else "no anomaly alert")
     return " · ".join(words)
 
 
