@@ -14,22 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 from data.clock import age_text, iso
 from data.errors import InputError, SextantError
-from data.market import did_you_mean, parse_symbol
+from data.market import DAY_MS, did_you_mean, parse_symbol
 
 if TYPE_CHECKING:
     from core.dealing import Dealing
     from core.paper.broker import Account, Step
     from core.paper.ledger import Transaction
+    from core.settings import Settings
 
 KINDS = {
     "signal": "an order was decided", "fill": "a position was opened or closed", "stop": "a stop, trailing stop or liquidation was hit",
     "kill": "the kill switch fired", "drawdown": "the account fell from its peak by more than the set share",
-    "anomaly": "an anomaly alert of .60 or more on a watched symbol", "drift": "a serving model drifted twice in a row",
-    "data": "candles are late or a symbol has none", "runner": "the runner fell silent", "level": "a price, score or probability crossed "
+    "anomaly": "an anomaly alert of .60 or more on a watched symbol", "drift": "a serving model drifted two days in a row",
+    "data": "candles are late or a symbol has none", "runner": "the runner was cut off", "level": "a price, score or probability crossed "
     "a level you set", "report": "daily and weekly reports", "test": "a test you asked for"}
 ALWAYS = ("console", "file")
 NOTIFIER = "notify"
 MOST_LEVELS = 100
+ANOMALY = 0.6
 _LEVEL = re.compile(r"^\s*(\S+)\s+([A-Za-z0-9_ -]+?)\s+(above|below)\s+([-+0-9.eE]+)\s*$")
 
 
@@ -65,6 +67,7 @@ class Level:
         """
         from analysis.composites import COMPOSITES
         from analysis.modules import MODULES
+        from data.labels import label_kind
 
         found = _LEVEL.match(text)
         if found is None:
@@ -74,6 +77,8 @@ class Level:
         if what not in names and not what.startswith("probability "):
             raise InputError(f"level {text[:60]!r}: there is no {what!r}{did_you_mean(what, names)}; price, a score's name, a module's "
                              "letter, or probability LABEL")
+        if what.startswith("probability "):
+            label_kind(what.removeprefix("probability "))
         try:
             value = float(number)
         except ValueError:
@@ -89,8 +94,8 @@ class Level:
 
 
 def of_step(account: Account, step: Step, *, drawdown: float) -> list[Alert]:
-    """What a recorded bar is worth telling: orders, fills, stops, the kill switch, a drawdown beyond the set share (once a day), a bar
-    that came too late. A function of the bar alone."""
+    """What a recorded bar is worth telling: orders, fills, stops, the kill switch, a drawdown beyond the set share and bars that came too
+    late (once a day each). A function of the bar alone."""
     stem, out = f"{account.number}/{step.bar_ms}", []
     for o in step.orders:
         if o.event == "placed":
@@ -112,8 +117,8 @@ def of_step(account: Account, step: Step, *, drawdown: float) -> list[Alert]:
         out.append(Alert(f"drawdown/{account.number}/{_day(step.closed_ms)}", step.closed_ms, "drawdown", "",
                          f"the account is {step.drawdown:.1%} below its peak"))
     if step.late:
-        out.append(Alert(f"late/{stem}", step.closed_ms, "data", "", f"the bar that closed {iso(step.closed_ms)} was seen too late: "
-                                                                     "nothing was entered on it"))
+        out.append(Alert(f"late/{account.number}/{_day(step.closed_ms)}", step.closed_ms, "data", "", f"the bar that closed "
+                         f"{iso(step.closed_ms)} was seen too late, and perhaps more this day: nothing was entered on them"))
     return out
 
 
@@ -155,37 +160,45 @@ def _value_of(sextant: Dealing, level: Level) -> float | None:
     return card.composite(level.what).score
 
 
-def watched(sextant: Dealing) -> list[Alert]:
-    """What stands in the newest scores and data of the watchlist: anomalies, and candles that do not come."""
-    settings, now, out = sextant.settings, sextant.clock.now_ms(), []
-    for symbol in settings.watchlist:
+def watched(sextant: Dealing, settings: Settings, *, score: bool = True) -> list[Alert]:
+    """What stands in the newest scores and data of the watchlist and of the account: anomalies, and candles that do not come.
+
+    Scores are worked out where they are not yet (seconds a symbol); without `score` only those that are known count.
+    """
+    account, now, out = sextant.broker.account(), sextant.clock.now_ms(), []
+    series = [(s, settings.interval, settings.market) for s in settings.watchlist]
+    traded = [] if account is None else [(s, account.terms.interval, account.terms.market) for s in account.terms.symbols]
+    for symbol, interval, market in dict.fromkeys([*series, *traded]):
         try:
-            key = sextant.key(symbol, settings.interval, settings.market)
+            key = sextant.key(symbol, interval, market)
+            last = sextant.reader.last_close_ms(key)
+            if last is not None and now - last > 3 * key.interval.ms and now - last < 30 * DAY_MS:
+                out.append(Alert(f"data/{symbol}/{last}", now, "data", symbol, f"{symbol} {key.interval}: no candle since {iso(last)} "
+                                                                              f"({age_text(now - last)})"))
+            elif (symbol, interval, market) in series and "anomaly" in settings.alert_kinds:
+                card = sextant.scores(key) if score else sextant.known_card(key)
+                found = None if card is None else card.composite("anomaly_alert")
+                if found is not None and found.score is not None and found.score >= ANOMALY:
+                    out.append(Alert(f"anomaly/{symbol}/{found.as_of_ms}", now, "anomaly", symbol,
+                                     f"{symbol}: anomaly alert {found.score:.2f}"))
         except SextantError:
-            continue
-        last = sextant.reader.last_close_ms(key)
-        if last is not None and now - last > 3 * key.interval.ms and now - last < 30 * 86_400_000:
-            out.append(Alert(f"data/{symbol}/{last}", now, "data", symbol, f"{symbol} {key.interval}: no candle since {iso(last)} "
-                                                                          f"({age_text(now - last)})"))
-        card = sextant.known_card(key)
-        found = None if card is None else card.composite("anomaly_alert")
-        if found is not None and found.score is not None and found.score >= 0.6:
-            out.append(Alert(f"anomaly/{symbol}/{found.as_of_ms}", now, "anomaly", symbol, f"{symbol}: anomaly alert {found.score:.2f}"))
+            continue  # the Data page says what is wrong with a series
     return out
 
 
 # -- keeping ----------------------------------------------------------------------------------------------------------
 
 
-def keep(change: Transaction, alerts: Iterable[Alert], wanted: Iterable[str], *, notifies: bool) -> list[Alert]:
-    """Write alerts of the wanted kinds and their messages; returns those that are new."""
+def keep(change: Transaction, alerts: Iterable[Alert], wanted: Iterable[str], *, notifies: int) -> list[Alert]:
+    """Write alerts of the wanted kinds and their messages, one for each of `notifies` addresses too; returns those that are new."""
     chosen, new = set(wanted), []
+    channels = (*ALWAYS, *(NOTIFIER if n == 1 else f"{NOTIFIER}-{n}" for n in range(1, notifies + 1)))
     for a in alerts:
         row = {"key": a.key, "at_ms": a.at_ms, "kind": a.kind, "symbol": a.symbol, "words": a.words,
                "content": json.dumps(dict(a.content), sort_keys=True)}
         if (a.kind in chosen or a.kind == "test") and change.add("alerts", row):
             new.append(a)
-            for channel in (*ALWAYS, *((NOTIFIER,) if notifies else ())):
+            for channel in channels:
                 change.add("outbox", {"key": f"alert/{a.key}", "at_ms": a.at_ms, "channel": channel,
                                       "title": f"Sextant paper: {a.kind}", "words": a.words})
     return new

@@ -8,20 +8,24 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from sqlite3 import OperationalError
+from threading import Thread
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from core.badge import code_version
 from core.learning import Learning
+from core.logbook import unexpected
 from core.trading.contracts import MAINTENANCE
 from data.clock import iso
-from data.errors import InputError
-from data.market import SeriesKey
+from data.errors import InputError, NoData, SextantError
+from data.market import DAY_MS, SeriesKey
 
 if TYPE_CHECKING:
     from analysis.report import ModuleReport
+    from core.alerts import Alert
     from core.courier import Courier
     from core.paper.broker import Account, Broker, Step
     from core.paper.ledger import Transaction
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from core.paper.statement import Statement
     from core.paper.twin import Twin
     from core.paper.window import Terms
+    from core.settings import Settings
     from data.view import AccountSnapshot
 
 RULES = ("core", "data", "analysis", "models")
@@ -41,6 +46,9 @@ class Dealing(Learning):
     """Verbs over the paper account. Everything that changes it goes through the runner; pages only ask."""
 
     _looked_ms = 0
+    _looking: Thread | None = None
+    _wishes: tuple[int, Settings] | None = None  # when settings were saved, and they
+    _drift_day = 0
     _sides: Mapping[str, bool] = MappingProxyType({})  # where each level stood at the last look
 
     @cached_property
@@ -57,7 +65,8 @@ class Dealing(Learning):
         """The runner of this home and world; `python -m core run` is what calls its `run`."""
         from core.paper.runner import Runner
 
-        return Runner(self, self.paper_ledger, self.broker, hooks=(self._freeze_forecasts, self._tell), idle=(self._look_round,))
+        return Runner(self, self.paper_ledger, self.broker, hooks=(self._freeze_forecasts, self._tell), restarted=self._tell_restart,
+                      idle=(self._beside,))
 
     # -- what the runner does beside trading ----------------------------------------------------------------------
 
@@ -71,33 +80,92 @@ class Dealing(Learning):
         for name in dict.fromkeys(part.partition("@")[0].strip() for part in account.terms.rule.split(",")):
             if label := strategy(name).forecasts:
                 keys = [self.key(s, account.terms.interval, account.terms.market) for s in account.terms.symbols]
-                for row in self.frozen_calls(keys, label, at_ms=step.closed_ms):
+                try:
+                    rows = self.frozen_calls(keys, label, at_ms=step.closed_ms)
+                except Exception as error:  # noqa: BLE001 - a model that fails takes no stop and no exit with it
+                    unexpected(error)
+                    continue
+                for row in rows:
                     change.add("predictions", row)
 
     def _tell(self, change: Transaction, step: Step) -> None:
         from core.alerts import keep, of_step
 
-        account = self.broker.account()
+        account, wishes = self.broker.account(), self._saved_wishes()
         if account is not None:
-            keep(change, of_step(account, step, drawdown=self.settings.alert_drawdown), self.settings.alert_kinds,
-                 notifies=bool(self.settings.notify))
+            keep(change, of_step(account, step, drawdown=wishes.alert_drawdown), wishes.alert_kinds, notifies=len(wishes.notify))
 
-    def _look_round(self) -> None:
-        """Twice a minute: levels, anomalies, late candles, reports, grades; then what lies in the outbox is sent."""
+    def _tell_restart(self, change: Transaction, before: Mapping[str, Any]) -> None:
+        from core.alerts import Alert, keep
+
+        now, wishes = self.clock.now_ms(), self._saved_wishes()
+        words = f"the runner was cut off after {iso(before['beat_ms'])} and works again; what was missed is caught up"
+        keep(change, [Alert(f"runner/{now}", now, "runner", "", words)], wishes.alert_kinds, notifies=len(wishes.notify))
+
+    def _saved_wishes(self) -> Settings:
+        """The settings in force: what people save while the runner works counts for its alerts. A broken file changes nothing."""
+        from core.settings import SAVED, load_settings
+
+        try:
+            saved = (self.settings.home / SAVED).stat().st_mtime_ns
+            if self._wishes is None or self._wishes[0] != saved:
+                self._wishes = saved, load_settings(self.settings.home)
+        except (OSError, SextantError):
+            pass
+        return self.settings if self._wishes is None else self._wishes[1]
+
+    def _beside(self) -> None:
+        """Looks round twice a minute in a thread of its own: scores take seconds, a dead address half a minute, and trading waits for
+        neither. A process that ends waits for its last look."""
+        now = self.clock.now_ms()
+        if now - self._looked_ms < LOOK_ROUND_MS or (self._looking is not None and self._looking.is_alive()):
+            return
+        score, self._looked_ms = self._looked_ms > 0, now  # a scheduler's single look stays short
+        self._looking = Thread(target=self._look_safely, args=(score,), name="sextant-look-round")
+        self._looking.start()
+
+    def _look_safely(self, score: bool) -> None:
+        for act in (partial(self.look_round, score=score), self.settle, self.courier().deliver):
+            try:
+                act()
+            except OperationalError:
+                continue  # a full disk: the runner says so
+            except Exception as error:  # noqa: BLE001 - logged under a code, and tried again
+                unexpected(error)
+        self.paper_ledger.close()
+
+    def look_round(self, *, score: bool = True) -> None:
+        """Levels, anomalies, late candles, drift and reports become alerts."""
         from core import alerts, reports
 
-        now = self.clock.now_ms()
-        if now - self._looked_ms < LOOK_ROUND_MS:
-            return
-        self._looked_ms = now
-        levels = [alerts.Level.parse(text) for text in self.settings.alert_levels]
+        now, wishes = self.clock.now_ms(), self._saved_wishes()
+        levels = [alerts.Level.parse(text) for text in wishes.alert_levels]
         crossed, self._sides = alerts.levels_crossed(self, levels, self._sides)
-        kinds = {"both": ("daily", "weekly"), "none": ()}.get(self.settings.reports, (self.settings.reports,))
-        found = [*crossed, *alerts.watched(self), *(r.alert() for r in reports.due(self, kinds, now))]
-        with self.paper_ledger.transaction(now, "alerts") as change:
-            alerts.keep(change, found, self.settings.alert_kinds, notifies=bool(self.settings.notify))
-        self.settle()
-        self.courier().deliver()
+        kinds = {"both": ("daily", "weekly"), "none": ()}.get(wishes.reports, (wishes.reports,))
+        found = [*crossed, *alerts.watched(self, wishes, score=score), *self._drifted(now, wishes),
+                 *(r.alert() for r in reports.due(self, kinds, now))]
+        if found:
+            with self.paper_ledger.transaction(now, "alerts") as change:
+                alerts.keep(change, found, wishes.alert_kinds, notifies=len(wishes.notify))
+
+    def _drifted(self, now: int, wishes: Settings) -> list[Alert]:
+        """Serving models that drifted today and the day before; looked at once a UTC day."""
+        from core.alerts import Alert
+        from models.drift import retrain_proposed
+
+        today, out = now // DAY_MS, []
+        if today == self._drift_day or "drift" not in wishes.alert_kinds:
+            return []
+        self._drift_day = today
+        for entry in (e for e in self.models() if e.id == self.shelf.champion(e.slot) and not e.fault):
+            try:
+                key = self.key(entry.config["symbols"][0], entry.config["interval"], entry.slot.split("-", 1)[0])
+                if retrain_proposed(self._alerts(f"{entry.slot} serving", entry, key)):
+                    out.append(Alert(f"drift/{entry.id}/{today}", now, "drift", key.symbol, f"{entry.id} drifted two days in a row; train "
+                                     "it again: python -m core train --retrain"))
+            except SextantError:
+                continue  # too few candles to say
+        return out
 
     def courier(self) -> Courier:
         """What sends alerts: to the console and logs/alerts.log, and to the addresses of SEXTANT_NOTIFY."""
@@ -131,11 +199,7 @@ class Dealing(Learning):
 
     def paper_statement(self, account: Account) -> Statement:
         """Holdings and closed trades by the fills."""
-        from core.paper.statement import statement
-
-        number = (account.number,)
-        return statement(account.terms.market, self.paper_ledger.rows("fills", "account = ?", number),
-                         self.paper_ledger.rows("cash", "account = ?", number))
+        return self.broker.statement(account)
 
     def paper_status(self) -> dict[str, Any]:
         """Account, open positions at the newest price, orders that wait, and the runner."""
@@ -150,7 +214,12 @@ class Dealing(Learning):
                     "reason": "no paper account is open; run: python -m core paper start BTCUSDT --strategy trend"}
         newest, book = broker.newest_bar(account), self.paper_statement(account)
         state = {} if newest is None else json.loads(newest["state"])
-        marks = {s: self._price(s, account) for s in book.holdings}
+        marks = {}
+        for s in book.holdings:
+            try:
+                marks[s] = self._price(s, account)
+            except NoData:  # its candles are gone: worth what it was at the newest recorded close
+                marks[s] = float(state["marks"][s]), int(newest["at_ms"]) if newest is not None else account.opened_ms
         equity = book.equity({s: Decimal(repr(p)) for s, (p, _) in marks.items()})
         positions = []
         for symbol, held in sorted(book.holdings.items()):
@@ -178,14 +247,15 @@ class Dealing(Learning):
 
     def paper_equity(self, account: Account) -> list[tuple[int, float]]:
         """(close, equity) of every recorded bar."""
-        return [(int(r["at_ms"]), float(r["equity"])) for r in self.paper_ledger.rows("equity", "account = ?", (account.number,))]
+        return [(int(r["at_ms"]), float(r["equity"])) for r in
+                self.paper_ledger.rows("equity", "account = ?", (account.number,), select="at_ms, equity")]
 
     def account_snapshot(self) -> AccountSnapshot | None:
         """The paper account as modules G and I see it, at its newest recorded bar; None while there is none (decisions.md 10)."""
         import numpy as np
 
         from core.trading.fills import liquidation_price
-        from data.market import DAY_MS, Market
+        from data.market import Market
         from data.view import AccountSnapshot
 
         broker = self.broker
@@ -284,13 +354,18 @@ class Dealing(Learning):
         return backup(self.paper_ledger, target)
 
     def restore_ledger(self, source: Path) -> dict[str, Any]:
-        """Refused while a runner lives."""
-        from core.paper.runner import LOCK_WAIT_S, RunnerState
+        """Refused while a runner lives: by its lock, which a killed runner does not hold and a damaged ledger cannot hide."""
+        from filelock import Timeout
+
+        from core.paper.runner import LOCK_WAIT_S, runner_lock
         from core.paper.vault import restore
 
-        if RunnerState(self.paper_ledger, self.clock).read().get("alive"):
-            raise InputError(f"the runner is at work; stop it first (python -m core paper stop), then restore. Waited {LOCK_WAIT_S:g} s")
-        return restore(self.paper_ledger, source, self.clock.now_ms())
+        self.paper_ledger.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with runner_lock(self.paper_ledger).acquire(timeout=LOCK_WAIT_S):
+                return restore(self.paper_ledger, source, self.clock.now_ms())
+        except Timeout:
+            raise InputError("the runner is at work; stop it first (python -m core paper stop), then restore") from None
 
     # -- the runner's process -------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from core.dealing import Dealing
 
 DAYS = {"daily": 1, "weekly": 7}
+WAIT_MS = 3_600_000
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,18 @@ def period(kind: str, now_ms: int) -> tuple[int, int]:
 
 
 def due(sextant: Dealing, kinds: Sequence[str], now_ms: int) -> list[Report]:
-    """Reports whose period has ended since the account was opened and that are not written yet."""
+    """Reports whose period has ended since the account was opened and that are not written yet.
+
+    A period is whole once its last bar is recorded; a report waits an hour for that, no longer: a runner that did not work says so.
+    """
     account = sextant.broker.account()
-    written = {r["key"] for r in sextant.paper_ledger.rows("alerts", "kind = 'report'")}
-    out = []
+    newest = None if account is None else sextant.broker.newest_bar(account)
+    recorded_ms, out = 0 if newest is None else int(newest["at_ms"]), []
     for kind in kinds:
         start, end = period(kind, now_ms)
-        if account is not None and end > account.opened_ms and f"report/{kind}/{iso(start)[:10]}" not in written:
+        whole = recorded_ms >= end or now_ms >= end + WAIT_MS
+        if account is not None and end > account.opened_ms and whole and not sextant.paper_ledger.rows(
+                "alerts", "key = ?", (f"report/{kind}/{iso(start)[:10]}",), select="id"):
             out.append(report(sextant, kind, start, end))
     return out
 
@@ -76,8 +82,9 @@ def report(sextant: Dealing, kind: str, start_ms: int, end_ms: int) -> Report:
     money = sum((h.pnl for h in closed), start=account.capital * 0)
     lines.append(f"{len(closed)} closed trades, {won} with a gain, {float(money):+,.2f}; fees {float(sum(h.fees for h in closed)):,.2f}."
                  if closed else "No trade was closed.")
+    order = sorted(closed, key=lambda h: h.pnl)
     lines += [f"- {h.symbol} {'long' if h.side > 0 else 'short'} {float(h.pnl):+,.2f} ({h.reason.replace('_', ' ')}, {h.strategy})"
-              for h in sorted(closed, key=lambda h: h.pnl)[:3] + sorted(closed, key=lambda h: -h.pnl)[:3]][:6]
+              for h in (order if len(order) <= 6 else order[:3] + order[-3:])]
     decided = ledger.rows("decisions", "account = ? and decided_ms > ? and decided_ms <= ? and state != 'hold'",
                           (account.number, start_ms, end_ms))
     lines.append(f"Signals: {_counted(decided)}." if decided else "No signal.")
@@ -94,7 +101,7 @@ def _counted(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _models(sextant: Dealing, start_ms: int, end_ms: int) -> list[str]:
     """How the forecasts of the period came out, by model."""
-    rows = [r for r in sextant.log.rows() if start_ms <= r.bar_ms < end_ms]
+    rows = [r for r in sextant.log.rows(since_ms=start_ms) if r.bar_ms < end_ms]
     out = []
     for r in track_record(rows, end_ms):
         if (r["regime"], r["period"]) != ("all", "all"):

@@ -105,6 +105,7 @@ def reseal(path: Path, edit) -> None:
     """Change rows as somebody would who knows how the chain is made: triggers away, edit, every hash anew, triggers and heads back."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.row_factory = sqlite3.Row
+        db.execute("begin")  # one flush instead of one a row
         triggers = [r["sql"] for r in db.execute("select sql from sqlite_master where type = 'trigger'")]
         for r in db.execute("select name from sqlite_master where type = 'trigger'").fetchall():
             db.execute(f"drop trigger {r['name']}")
@@ -120,5 +121,6 @@ def reseal(path: Path, edit) -> None:
             heads[table] = previous
         for sql in triggers:
             db.execute(sql)
+        db.execute("commit")
         assert dict(db.execute("select name, sql from sqlite_master where sql is not null")) == _schema()
     path.with_suffix(".head").write_text(json.dumps(heads))

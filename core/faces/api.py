@@ -103,6 +103,8 @@ def build_api(sextant: Sextant) -> FastAPI:
 
     @api.middleware("http")
     async def _small(request: Request, go_on: Callable[[Request], Any]) -> Any:
+        if "transfer-encoding" in request.headers:
+            return JSONResponse({"error": "a body needs its Content-Length"}, 411)
         length = request.headers.get("content-length", "0")
         if not length.isdigit() or int(length) > LARGEST_BODY:
             return JSONResponse({"error": f"the body is larger than {LARGEST_BODY >> 10} KiB"}, 413)
@@ -253,7 +255,7 @@ def _changing(api: FastAPI, answer: Answer, sextant: Sextant, owner: Any) -> Non
             sextant.jobs.pump()
             return job.document()
 
-    @api.post("/paper/{act}", dependencies=[owner], summary="ask something of the paper account: pause, resume, kill, rearm, close")
+    @api.post("/paper/{act}", dependencies=[owner], summary="ask of the paper account: pause, resume, kill, rearm, close (of a symbol)")
     def ask(act: Literal["pause", "resume", "kill", "rearm", "close"],
             symbol: Annotated[str, Query(pattern=r"^[A-Za-z0-9]{0,20}$")] = "") -> dict[str, Any]:
         with answered():

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from core.sextant import Sextant
 
 Answer = tuple[dict[str, Any], str]
-TABLES = {"orders": "orders", "fills": "fills", "decisions": "decisions", "equity": "equity", "audit": "audit"}
+TABLES = ("orders", "fills", "decisions", "equity", "audit")
 
 
 def _paper_arguments(parser: argparse.ArgumentParser) -> None:
     from core.backtest.asking import OPTIONS
 
     parser.add_argument("act", nargs="?", default="status", choices=sorted(ACTS), metavar="ACT", help=", ".join(sorted(ACTS)))
-    parser.add_argument("symbols", nargs="*", metavar="SYMBOL", help="of start: what is traded; of open, close, modify, cancel: one symbol")
+    parser.add_argument("symbols", nargs="*", metavar="SYMBOL", help="of start: what is traded; of open, close, reduce ...: one")
     parser.add_argument("--strategy", default="trend", help="of start: the rule; several on one account as trend,ema_cross@4h")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="of start: parameters of the rule")
     parser.add_argument("--side", choices=("long", "short"), default="long", help="of open")
-    parser.add_argument("--quantity", type=float, help="of open: in base currency (default: sized by the stop)")
+    parser.add_argument("--quantity", type=float, help="of open and reduce: in base currency (default of open: sized by the stop)")
     parser.add_argument("--stop", type=float, metavar="PRICE", help="of open and modify")
     parser.add_argument("--target", type=float, metavar="PRICE", help="of open and modify")
     parser.add_argument("--limit", type=float, metavar="PRICE", help="of open: at this price or better")
@@ -129,7 +129,7 @@ def _trades(sextant: Sextant, options: argparse.Namespace) -> Answer:
 def _export(sextant: Sextant, options: argparse.Namespace) -> Answer:
     from core.paper.vault import export
 
-    text = export(sextant.paper_ledger, TABLES[options.table])
+    text = export(sextant.paper_ledger, options.table)
     return {"table": options.table, "csv": text}, text.rstrip("\n")
 
 
@@ -155,7 +155,7 @@ def _stop(sextant: Sextant, options: argparse.Namespace) -> Answer:
 
 
 ACTS: dict[str, Callable[[Sextant, argparse.Namespace], Answer]] = {
-    "status": _status, "start": _start, "reset": _reset, "open": _asking("place"), "close": _asking("close"),
+    "status": _status, "start": _start, "reset": _reset, "open": _asking("place"), "close": _asking("close"), "reduce": _asking("reduce"),
     "modify": _asking("modify"), "cancel": _asking("cancel"), "pause": _plain("pause"), "resume": _plain("resume"), "kill": _plain("kill"),
     "rearm": _plain("rearm"), "orders": _listing("orders"), "fills": _listing("fills"), "decisions": _listing("decisions"),
     "trades": _trades, "risk": _risk, "export": _export, "twin": _twin, "stop": _stop,
@@ -169,7 +169,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(sextant: Sextant, options: argparse.Namespace) -> Answer:
     runner = sextant.runner()
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # not through SIGINT: a shell's background jobs ignore that
     steps = runner.run(once=options.once)
     words = f"{len(steps)} bars recorded" if options.once else "stopped"
     return {"bars": len(steps), "last": iso(steps[-1].closed_ms) if steps else None}, words

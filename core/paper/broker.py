@@ -13,18 +13,24 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from core.backtest.question import FINER
+from core.paper.by_hand import checked
 from core.paper.desk import PaperDesk
+from core.paper.feed import AFTER_CLOSE_MS
 from core.paper.ledger import Ledger, Transaction
-from core.paper.statement import Statement, statement
+from core.paper.statement import Statement, cash_tolerance, exact, statement
 from core.paper.told import Decided, Movement, OrderEvent
 from core.paper.window import Terms, Window, window
+from data.clock import iso
 from data.errors import DamagedState, InputError
+from data.market import SeriesKey
 
 if TYPE_CHECKING:
     from core.forecasting import Forecasting
 
 STALE_SHARE = 0.25  # of the interval after the close: recorded later than that, nothing is entered
-CASH_TOLERANCE = Decimal("0.000001")
+DONE = "exists (select 1 from orders o where o.account = controls.account and o.key = 'control/' || controls.key and o.event = 'done')"
+FILL_COLUMNS = "key, order_key, symbol, strategy, side, effect, reason, price, quantity, fee, filled_ms"
 KINDS = ("pause", "resume", "kill", "rearm", "place", "reduce", "close", "modify", "cancel")
 
 
@@ -50,7 +56,6 @@ class Step:
     movements: tuple[Movement, ...]
     equity: Decimal
     late: bool
-    controls: tuple[tuple[str, str, str], ...] = ()  # (key, kind and symbol, what it came to)
     killed: bool = False
     killed_before: bool = False
     drawdown: float = 0.0  # below the peak, a fraction
@@ -77,9 +82,8 @@ class Broker:
         question = terms.question()
         now = self._sextant.clock.now_ms()
         capital = Decimal(repr(question.config.capital))
-        before = self.account()
-        number = 1 if before is None else before.number + 1
         with self._ledger.transaction(now, "account") as change:
+            number = change.execute("select coalesce(max(account), 0) + 1 from accounts").fetchone()[0]  # two may open at once
             change.add("accounts", {"account": number, "opened_ms": now, "reason": reason, "capital": str(capital),
                                     "content": json.dumps(terms.document(), sort_keys=True)})
             change.add("cash", {"account": number, "key": "deposit", "at_ms": now, "kind": "deposit", "amount": str(capital),
@@ -87,17 +91,24 @@ class Broker:
         return Account(number, now, capital, terms, reason)
 
     def control(self, kind: str, *, symbol: str = "", content: Mapping[str, Any] | None = None, key: str = "") -> str:
-        """What a person asks: kept now, done by the runner before the next bar. Returns its key; the same key twice is one."""
+        """What a person asks: kept now, done by the runner before the next bar. Returns its key; the same key twice is one.
+
+        Raises
+        ------
+        InputError
+            For what no runner could do: it would stumble over the row for ever.
+        """
         account = self._in_force()
         if kind not in KINDS:
             raise InputError(f"expected {', '.join(KINDS)}, got {kind[:20]!r}")
+        asked = checked(account.terms.symbols, account.terms.market, kind, symbol, content or {})
         now = self._sextant.clock.now_ms()
-        number = len(self._ledger.rows("controls", "account = ?", (account.number,))) + 1
-        key = key or f"{kind}-{number}"
         with self._ledger.transaction(now, "control") as change:
-            change.add("controls", {"account": account.number, "key": key, "at_ms": now, "kind": kind, "symbol": symbol,
-                                    "content": json.dumps(dict(content or {}), sort_keys=True)})
-        return key
+            number = change.execute("select count(*) + 1 from controls where account = ?", (account.number,)).fetchone()[0]
+            row = {"account": account.number, "at_ms": now, "kind": kind, "symbol": symbol, "content": json.dumps(asked, sort_keys=True)}
+            while not change.add("controls", row | {"key": key or f"{kind}-{number}"}) and not key:
+                number += 1  # somebody gave an order that name
+        return key or f"{kind}-{number}"
 
     def _in_force(self) -> Account:
         found = self.account()
@@ -123,7 +134,33 @@ class Broker:
         before = self.newest_bar(account)
         if newest < account.opened_ms or (before is not None and newest < int(before["bar_ms"]) + 2 * account.terms.interval.ms - 1):
             return None
-        return newest
+        return None if self._companions_late(account, newest) else newest
+
+    def behind(self) -> str:
+        """Which symbols the account waits for, more than a whole bar late; empty when none."""
+        account = self._in_force()
+        interval, now = account.terms.interval, self._sextant.clock.now_ms()
+        last = {s: self._sextant.reader.last_close_ms(self._sextant.key(s, interval, account.terms.market)) for s in account.terms.symbols}
+        late = [s if at is None else f"{s} (since {iso(at + 1)})" for s, at in last.items()
+                if at is None or at < interval.floor(now) - interval.ms - 1]
+        named = ", ".join(late[:5]) + (" ..." if len(late) > 5 else "")
+        return f"no {interval} candle of {named}: the account waits, its stops and targets too; where a symbol is traded no more, open a " \
+               "new account without it" if late else ""
+
+    def _companions_late(self, account: Account, newest: int) -> bool:
+        """Longer bars of further rules and the 1m bars inside this one come as candles of their own: for the few seconds until all are
+        final the bar waits for those that came so far."""
+        terms, held = account.terms, set(self._sextant.reader.keys())
+        if self._sextant.clock.now_ms() >= newest + 1 + AFTER_CLOSE_MS:
+            return False
+        asked = terms.question()
+        others = {i for _, i in asked.also} | ({FINER} if asked.finer else set()) - {terms.interval}
+        for key in (SeriesKey(s, i, terms.market) for i in others for s in terms.symbols):
+            wanted = key.interval.floor(newest + 1) - 1
+            last = self._sextant.reader.last_close_ms(key) if key in held else None
+            if last is not None and wanted - terms.interval.ms - key.interval.ms <= last < wanted:
+                return True
+        return False
 
     def step(self, *, most_bars: int | None = None, hook: Hook | None = None) -> list[Step]:
         """Record every closed bar that is not recorded yet, oldest first, each in a transaction of its own.
@@ -141,20 +178,22 @@ class Broker:
         done_ms = 0 if newest is None else int(newest["bar_ms"]) + account.terms.interval.ms
         seen = window(self._sextant, account.terms, account.opened_ms, due + 1, done_ms=done_ms)
         desk = PaperDesk(seen.plan)
-        book = self._statement(account)
+        book = self.statement(account)
         first = seen.first
         if newest is not None:
             desk.restore(json.loads(newest["state"]))
             first = int(seen.plan.open_time.searchsorted(int(newest["bar_ms"]), side="right"))
-            if abs(Decimal(repr(desk.account.cash)) - book.cash) > CASH_TOLERANCE:
+            if abs(Decimal(repr(desk.account.cash)) - book.cash) > cash_tolerance(account.capital):
                 raise DamagedState(f"the paper account's cash is {book.cash} by its fills and {desk.account.cash} by its state; run: "
                                    "python -m core verify")
         bars = range(first, seen.last + 1)
         return [self._bar(account, desk, seen, b, book, hook) for b in bars[:most_bars]]
 
-    def _statement(self, account: Account) -> Statement:
-        cash = self._ledger.rows("cash", "account = ?", (account.number,))
-        return statement(account.terms.market, self._ledger.rows("fills", "account = ?", (account.number,)), cash)
+    def statement(self, account: Account) -> Statement:
+        """Holdings and closed trades by the fills."""
+        number = (account.number,)
+        fills = self._ledger.rows("fills", "account = ?", number, select=FILL_COLUMNS)
+        return statement(account.terms.market, fills, self._ledger.rows("cash", "account = ?", number, select="key, kind, amount"))
 
     def _bar(self, account: Account, desk: PaperDesk, seen: Window, b: int, book: Statement, hook: Hook | None) -> Step:
         plan, now = seen.plan, self._sextant.clock.now_ms()
@@ -173,7 +212,7 @@ class Broker:
             for o in orders:
                 change.add("orders", {"account": account.number, "key": o.key, "event": o.event, "at_ms": o.moment, "symbol": o.symbol,
                                       "strategy": o.strategy, "side": o.side, "content": json.dumps(dict(o.content), sort_keys=True)})
-            for key, _, words in controls:
+            for key, words in controls:
                 change.add("orders", {"account": account.number, "key": f"control/{key}", "event": "done", "at_ms": opened, "symbol": "",
                                       "strategy": "", "side": 0, "content": json.dumps({"words": words})})
             numbers: dict[str, int] = {}
@@ -183,23 +222,17 @@ class Broker:
             equity, gross = book.equity(marks), book.gross(marks)
             change.add("equity", {"account": account.number, "bar_ms": opened, "at_ms": closed, "equity": str(equity),
                                   "cash": str(book.cash), "gross": str(gross), "state": json.dumps(desk.state(), sort_keys=True)})
-            step = Step(opened, closed, tuple(desk.decided), tuple(orders), tuple(desk.movements), equity, desk.late, tuple(controls),
+            step = Step(opened, closed, tuple(desk.decided), tuple(orders), tuple(desk.movements), equity, desk.late,
                         desk.killed, killed, max(0.0, 1.0 - float(equity) / desk.peak))
             if hook is not None:
                 hook(change, step)
         return step
 
-    def _controls(self, account: Account, opened: int, desk: PaperDesk, b: int) -> list[tuple[str, str, str]]:
-        """What people asked before this bar began and is not done yet, in their order, and what each came to."""
-        done = {r["key"] for r in self._ledger.rows("orders", "account = ? and event = 'done'", (account.number,))}
+    def _controls(self, account: Account, opened: int, desk: PaperDesk, b: int) -> list[tuple[str, str]]:
+        """What people asked before this bar began and is not done yet, in their order: (key, what it came to)."""
         desk.orders = []
-        told = []
-        for row in self._ledger.rows("controls", "account = ? and at_ms <= ?", (account.number, opened)):
-            if f"control/{row['key']}" in done:
-                continue
-            words = desk.control(b, row["kind"], row["key"], row["symbol"], json.loads(row["content"]), int(row["at_ms"]))
-            told.append((row["key"], f"{row['kind']} {row['symbol']}".strip(), words))
-        return told
+        return [(row["key"], desk.control(b, row["kind"], row["key"], row["symbol"], json.loads(row["content"]), int(row["at_ms"])))
+                for row in self._ledger.rows("controls", f"account = ? and at_ms <= ? and not {DONE}", (account.number, opened))]
 
     def _decision(self, account: Account, seen: Window, b: int, d: Decided) -> dict[str, Any]:
         content = {**d.content, "close": float(seen.plan.close[seen.plan.symbols.index(d.symbol), b]),
@@ -214,7 +247,7 @@ class Broker:
         price, quantity = Decimal(repr(m.price)), Decimal(repr(m.quantity))
         row = {"account": account.number, "at_ms": m.moment}
         if m.effect == "funding":
-            amount = -m.side * quantity * price * Decimal(repr(m.rate))
+            amount = exact(-m.side * quantity * price * Decimal(repr(m.rate)))
             book.fund(m.symbol, amount)
             change.add("cash", row | {"key": f"funding/{m.symbol}/{m.moment}", "kind": "funding", "amount": str(amount),
                                       "balance": str(book.cash)})
@@ -228,7 +261,7 @@ class Broker:
         fill = {"account": account.number, "key": f"{stem}/{numbers[stem]}", "order_key": m.order_key, "symbol": m.symbol,
                 "strategy": m.strategy, "side": m.side, "effect": m.effect, "reason": m.reason, "price": str(price),
                 "quantity": str(quantity), "reference": str(Decimal(repr(m.reference))),
-                "fee": str(price * quantity * Decimal(repr(m.fee_rate))), "bar_ms": opened, "filled_ms": m.moment, "seen": "",
+                "fee": str(exact(price * quantity * Decimal(repr(m.fee_rate)))), "bar_ms": opened, "filled_ms": m.moment, "seen": "",
                 "content": json.dumps(content, sort_keys=True)}
         change.add("fills", fill)
         amount = book.fill(fill)

@@ -6,7 +6,7 @@ The runner checks again when it does it: limits, what is held by then and the pr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.backtest.asking import OPTIONS
@@ -15,7 +15,37 @@ from data.market import Market
 
 SIDES = {"long": 1, "short": -1}
 USUAL = {o.name: o.default for o in OPTIONS}
+OF_A_SYMBOL = ("place", "reduce", "close", "modify", "cancel")
+NUMBERS = ("stop", "target", "limit", "quantity")
 Status = Mapping[str, Any]  # as `sextant.paper_status()` gives it
+
+
+def checked(symbols: Sequence[str], market: Market, kind: str, symbol: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """A request as it is kept, whoever asks: what it concerns and its numbers. Whether it can be done is known at its bar alone.
+
+    Raises
+    ------
+    InputError
+        Naming the field, what was expected and what arrived.
+    """
+    if kind not in OF_A_SYMBOL:
+        return {}
+    if symbol not in symbols:
+        raise InputError(f"{symbol[:20] or 'no symbol'}: this account trades {', '.join(symbols)}; name one of them")
+    for name in NUMBERS:
+        value = content.get(name)
+        known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if value is not None and not (known and value > 0.0):
+            raise InputError(f"{name}: expected a number above 0, got {str(value)[:20]}")
+    if kind == "place" and content.get("side") not in SIDES.values():
+        raise InputError(f"side: expected 1 (long) or -1 (short), got {str(content.get('side'))[:20]}")
+    if kind == "place" and content["side"] < 0 and market is Market.SPOT:
+        raise InputError("side: a spot account cannot go short; expected long, or an account on perp")
+    if kind == "reduce" and content.get("quantity") is None:
+        raise InputError("quantity: expected how much is given up, got none; to give up all, close")
+    if kind == "modify" and not {"stop", "target"} & set(content):
+        raise InputError("expected a new stop or a new target, got neither")
+    return dict(content)
 
 
 def option(status: Status, name: str) -> Any:

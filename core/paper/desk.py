@@ -153,10 +153,10 @@ class PaperDesk(ToldDesk):
         self.reducing.update(state["reducing"])
 
     def _charged_until(self, position: Position) -> int:
-        """The newest funding stamp already charged, or the opening."""
+        """The newest funding stamp already charged, or the opening: one before it that is learned of later is not this position's."""
         s = self.plan.symbols.index(position.symbol)
         k = position.next_stamp - 1
-        return int(self.plan.stamp_time[k]) if k >= int(self.plan.stamp_from[s, 0]) else position.opened_at
+        return max(int(self.plan.stamp_time[k]), position.opened_at) if k >= int(self.plan.stamp_from[s, 0]) else position.opened_at
 
     def _stamp_after(self, s: int, at_ms: int) -> int:
         begin, end = int(self.plan.stamp_from[s, 0]), int(self.plan.stamp_from[s, -1])

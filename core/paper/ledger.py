@@ -95,14 +95,18 @@ class Ledger:
     # -- reading ------------------------------------------------------------------------------------------------
 
     def rows(self, table: str, where: str = "1", values: tuple[Any, ...] = (), *, order: str = "id",
-             limit: int | None = None) -> list[dict[str, Any]]:
-        """Rows as dictionaries, JSON columns as they are stored; none where there is no ledger yet: looking does not make one."""
+             limit: int | None = None, select: str = "*") -> list[dict[str, Any]]:
+        """Rows as dictionaries, JSON columns as they are stored; none where there is no ledger yet: looking does not make one.
+
+        `select` names columns where rows are many: the state kept with each bar is most of the file.
+        """
         if not self._path.exists():
             return []
         import sqlite_utils
 
         with self.reading() as db:
-            return list(sqlite_utils.Database(db, execute_plugins=False)[table].rows_where(where, values, order_by=order, limit=limit))
+            return list(sqlite_utils.Database(db, execute_plugins=False)[table].rows_where(where, values, order_by=order, limit=limit,
+                                                                                               select=select))
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -106,14 +106,16 @@ class PredictionLog:
         with self._ledger.transaction(now, "settlements") as change:
             return sum(change.add("settlements", row) for row in out)
 
-    def rows(self, *, symbol: str | None = None, settled: bool | None = None, newest: int | None = None) -> list[Logged]:
-        """Predictions in the order in which they were made; with `newest` the last ones."""
+    def rows(self, *, symbol: str | None = None, settled: bool | None = None, newest: int | None = None,
+             since_ms: int = 0) -> list[Logged]:
+        """Predictions of bars that closed since a moment, in the order in which they were made; with `newest` the last ones."""
         if not self._ledger.path.exists():  # looking does not make a ledger
             return []
         with self._ledger.reading() as db:
             found = db.execute("select p.*, s.content as graded from predictions p left join settlements s on s.prediction = p.id "
-                               "where (? is null or p.symbol = ?) and (? is null or (s.id is not null) = ?) order by p.id desc limit ?",
-                               (symbol, symbol, settled, settled, -1 if newest is None else newest)).fetchall()
+                               "where (? is null or p.symbol = ?) and (? is null or (s.id is not null) = ?) and p.bar_ms >= ? "
+                               "order by p.id desc limit ?",
+                               (symbol, symbol, settled, settled, since_ms, -1 if newest is None else newest)).fetchall()
         return [_logged(r) for r in reversed(found)]
 
     def verify(self) -> list[str]:

@@ -55,7 +55,7 @@ def accounts(ledger: Ledger) -> tuple[Account, ...]:
 
 def curve(ledger: Ledger, reader: CandleReader, account: Account) -> Curve:
     """Equity, holding and drawdown of an account; empty while no bar is recorded."""
-    rows = ledger.rows("equity", "account = ?", (account.number,))
+    rows = ledger.rows("equity", "account = ?", (account.number,), select="at_ms, equity")
     at = np.array([r["at_ms"] for r in rows], np.int64)
     equity = np.array([float(r["equity"]) for r in rows], float)
     capital = float(account.capital)

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from core.logbook import unexpected
 from core.paper.broker import Broker, Hook, Step
+from core.paper.feed import Feed
 from core.paper.ledger import Ledger, Transaction
 from core.paper.verify import verify
 from data.clock import Clock, age_text, iso
@@ -29,10 +31,11 @@ if TYPE_CHECKING:
 
 LOCK_WAIT_S = 1.0
 LOOK_S = 0.5
-AFTER_CLOSE_MS = 3_000  # a closing candle is final by then (decisions.md 9)
 BEAT_MS = 5_000
 SILENT_MS = 60_000
+AT_ONCE = 100  # bars between two beats while much is caught up
 CLOCK_TOLERANCE_MS = 2_000
+NOT_RUNNING = "not running"
 FREE_SPACE_ERRORS = ("full", "readonly", "I/O", "unable to open")
 
 
@@ -62,16 +65,18 @@ class RunnerState:
 
 
 class Runner:
-    """Drives one broker. `hooks` are called inside each bar's transaction, `after` once a bar is recorded."""
+    """Drives one broker. `hooks` are called inside each bar's transaction, `restarted` inside the one that says a crash is over,
+    `idle` between looks: what fails there is logged and never ends the runner."""
 
     def __init__(self, sextant: Forecasting, ledger: Ledger, broker: Broker, *, hooks: Sequence[Hook] = (),
-                 after: Sequence[Callable[[Step], None]] = (), idle: Sequence[Callable[[], None]] = (),
+                 restarted: Callable[[Transaction, Mapping[str, Any]], None] | None = None, idle: Sequence[Callable[[], None]] = (),
                  sleep: Callable[[float], None] = time.sleep) -> None:
         self._sextant, self._ledger, self._broker, self._sleep = sextant, ledger, broker, sleep
-        self._hooks, self._after, self._idle = tuple(hooks), tuple(after), tuple(idle)
-        self._lock = FileLock(ledger.path.with_name("runner.lock"))
+        self._hooks, self._restarted, self._idle = tuple(hooks), restarted, tuple(idle)
+        self._lock = runner_lock(ledger)
+        self._feed = Feed(sextant, broker.account)
         self.state = RunnerState(ledger, sextant.clock)
-        self._told = ""
+        self._told, self._hindered = "", False
 
     def run(self, *, once: bool = False) -> list[Step]:
         """Work until asked to stop; with `once`, until nothing is due.
@@ -84,21 +89,44 @@ class Runner:
             The ledger does not hold its invariants: nothing is traded on it.
         """
         self._take_lock()
+        words = NOT_RUNNING
         try:
             self._begin()
+            if once:
+                self._feed.look()
+            else:
+                self._feed.start()
             done = self._catch_up()
+            if once:
+                self._beside()
             while not once:
                 if self.state.read().get("stop"):
                     break
                 done = self._catch_up()
-                for act in self._idle:
-                    act()
+                self._beside()
                 self._sleep(LOOK_S)
             return done
+        except SextantError as error:
+            words = str(error)
+            raise
+        except Exception as error:
+            words = f"it failed ({unexpected(error)}); details are in the log"
+            raise
         finally:
             with suppress(sqlite3.Error, SextantError):
-                self.state.write(state="ended", words="not running", ended_ms=self._sextant.clock.now_ms())
+                self.state.write(state="ended", words=words, ended_ms=self._sextant.clock.now_ms())
             self._lock.release()
+            self._feed.stop()
+
+    def _beside(self) -> None:
+        """Alerts, reports, grades: on a full disk they wait like the rest."""
+        for act in self._idle:
+            try:
+                act()
+            except (sqlite3.OperationalError, OSError):
+                continue
+            except Exception as error:  # noqa: BLE001 - logged under a code; trading does not end with it
+                unexpected(error)
 
     def _take_lock(self) -> None:
         self._ledger.path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +151,8 @@ class Runner:
         with self._ledger.transaction(now, "start") as change:
             change.add("audit", {"at_ms": now, "kind": "restarted" if crashed else "started",
                                  "words": "runner restarted after it was cut off" if crashed else "runner started", "content": "{}"})
+            if crashed and self._restarted is not None:
+                self._restarted(change, before)
 
     def _catch_up(self) -> list[Step]:
         """Everything due, a bar at a time; what hinders it becomes words, and is tried again at the next look."""
@@ -130,8 +160,14 @@ class Runner:
         if wait:
             self._say("waiting", wait)
             return []
+        steps: list[Step] = []
         try:
-            steps = self._broker.step(hook=self._hook)
+            while True:
+                some = self._broker.step(most_bars=AT_ONCE, hook=self._hook)
+                steps += some
+                if len(some) < AT_ONCE or self.state.read().get("stop"):
+                    break
+                self._beat()
         except sqlite3.OperationalError as error:
             if not any(word in str(error) for word in FREE_SPACE_ERRORS) and "locked" not in str(error):
                 raise
@@ -145,14 +181,13 @@ class Runner:
         except SextantError as error:
             self._say("waiting", str(error))
             return []
-        for step in steps:
-            for act in self._after:
-                act(step)
         if steps:
             late = sum(s.late for s in steps)
             self._say("running", f"{len(steps)} bar{'s' if len(steps) > 1 else ''} recorded up to {iso(steps[-1].closed_ms)}"
                       + (f", {late} too late to enter on" if late else ""))
-        elif self._told == "":
+        elif behind := self._broker.behind():
+            self._say("waiting", f"{behind} ({self._feed.words})" if self._feed.words else behind)
+        elif self._told == "" or self._hindered:
             self._say("running", "nothing is due")
         else:
             self._beat()
@@ -189,13 +224,18 @@ class Runner:
             return
         with suppress(sqlite3.OperationalError):  # a full disk takes no words either
             self.state.write(state=state, words=words, beat_ms=self._sextant.clock.now_ms())
-            self._told = words
+            self._told, self._hindered = words, state != "running"
 
     def _beat(self) -> None:
         now = self._sextant.clock.now_ms()
         if now - self.state.read().get("beat_ms", 0) >= BEAT_MS:
             with suppress(sqlite3.OperationalError):
                 self.state.write(beat_ms=now)
+
+
+def runner_lock(ledger: Ledger) -> FileLock:
+    """Who holds it works on the ledger's account; the system releases it on death."""
+    return FileLock(ledger.path.with_name("runner.lock"))
 
 
 def _storage_words(reason: str, folder: Path) -> str:
@@ -212,4 +252,6 @@ def owner_words(state: Mapping[str, Any]) -> str:
         return "never started"
     if state["alive"]:
         return f"running since {iso(state['started_ms'])} on {state['host']}: {state['words']}"
-    return "not running" if state["state"] == "ended" else f"silent since {iso(state['beat_ms'])}: it ended without a word; start it again"
+    if state["state"] == "ended":
+        return NOT_RUNNING if state["words"] == NOT_RUNNING else f"{NOT_RUNNING}: {state['words']}"
+    return f"silent since {iso(state['beat_ms'])}: it ended without a word; start it again"

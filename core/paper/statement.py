@@ -14,7 +14,17 @@ from data.market import Market
 
 Row = Mapping[str, Any]
 ZERO = Decimal(0)
-FINEST = Decimal("1E-12")  # an average price has no last digit: gains are rounded here, the same way everywhere
+FINEST = Decimal("1E-12")  # averages, odd fee rates and funding have more digits than a sum can hold: rounded here, the same way everywhere
+
+
+def exact(amount: Decimal) -> Decimal:
+    """An amount as it is booked."""
+    return amount.quantize(FINEST)
+
+
+def cash_tolerance(capital: Decimal) -> Decimal:
+    """How far the desk's float64 cash may lie from the ledger's: 1e-6, more on accounts whose sums have fewer digits behind the point."""
+    return max(Decimal("1E-6"), capital * Decimal("1E-10"))
 
 
 @dataclass
@@ -94,7 +104,7 @@ class Statement:
         else:
             if held is None or quantity > held.quantity:
                 raise ValueError(f"fill {row['key']} closes more than is held")
-            gain = (held.side * (price - held.entry) * quantity).quantize(FINEST)
+            gain = exact(held.side * (price - held.entry) * quantity)
             held.exited += quantity
             held.received += price * quantity
             amount = gain - fee if self.market is Market.PERP else price * quantity - fee

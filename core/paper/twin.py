@@ -67,18 +67,18 @@ class Twin:
 def twin(sextant: Forecasting, ledger: Ledger, account: Account, code: str) -> Twin | None:
     """Replay everything recorded so far; None while nothing is."""
     number = (account.number,)
-    bars = ledger.rows("equity", "account = ?", number)
+    bars = ledger.rows("equity", "account = ?", number, select="at_ms, equity")
     if not bars:
         return None
     seen = window(sextant, account.terms, account.opened_ms, int(bars[-1]["at_ms"]))
-    desk, controls = PaperDesk(seen.plan), ledger.rows("controls", "account = ?", number)
+    desk, waiting = PaperDesk(seen.plan), ledger.rows("controls", "account = ?", number)
     decided: dict[tuple[str, str, int], Decided] = {}
     moved: list[tuple[int, Movement]] = []
-    waiting = list(controls)
     for b in range(seen.first, seen.last + 1):
         opened = int(seen.plan.open_time[b])
-        while waiting and int(waiting[0]["at_ms"]) <= opened:
-            c = waiting.pop(0)
+        now = [c for c in waiting if int(c["at_ms"]) <= opened]
+        waiting = [c for c in waiting if int(c["at_ms"]) > opened]  # by their times: a clock that was set back mixes them
+        for c in now:
             desk.control(b, c["kind"], c["key"], c["symbol"], json.loads(c["content"]), int(c["at_ms"]))
         desk.bar(b)
         decided |= {(d.strategy, d.symbol, opened): d for d in desk.decided}

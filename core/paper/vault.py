@@ -37,7 +37,7 @@ def backup(ledger: Ledger, target: Path) -> dict[str, Any]:
         with ledger.reading() as source, closing(sqlite3.connect(copy.path)) as into:
             source.backup(into)
         copy.keep_heads()
-        rows = {t: len(copy.rows(t)) for t in CHAINED}
+        rows = _counted(copy)
         copy.close()
         with closing(sqlite3.connect(copy.path)) as db:
             db.execute("pragma journal_mode = delete")
@@ -75,7 +75,9 @@ def restore(ledger: Ledger, source: Path, now_ms: int) -> dict[str, Any]:
         faults = verify(unpacked)
         if faults:
             raise DamagedState(f"{source.name} is not sound: {faults[0]}; nothing was changed, choose an older backup")
-        rows = {t: len(unpacked.rows(t)) for t in CHAINED}
+        with unpacked.writing() as db:
+            db.execute("delete from runner")  # what a runner said of itself when the backup was made
+        rows = _counted(unpacked)
         unpacked.close()
         ledger.close()
         aside = _move_aside(ledger, now_ms)
@@ -85,6 +87,11 @@ def restore(ledger: Ledger, source: Path, now_ms: int) -> dict[str, Any]:
         change.add("audit", {"at_ms": now_ms, "kind": "restored", "words": f"restored from {source.name[:100]}",
                              "content": json.dumps({"aside": aside}, sort_keys=True)})
     return {"file": str(source), "rows": rows, "aside": aside}
+
+
+def _counted(ledger: Ledger) -> dict[str, int]:
+    with ledger.reading() as db:
+        return {t: int(db.execute(f"select count(*) from {t}").fetchone()[0]) for t in CHAINED}
 
 
 def _folder(ledger: Ledger) -> Path:

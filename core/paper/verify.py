@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from core.paper.ledger import Ledger
-from core.paper.statement import Statement
+from core.paper.statement import Statement, cash_tolerance, exact
 from core.paper.window import MANUAL, Terms
 from core.risk.limits import RiskLimits
 from data.market import Market
 
 SHARE_GUARD = 1e-9
 FORCED = ("stop", "trailing", "liquidation", "kill_switch", "target", "manual")
-STATE_CASH = Decimal("0.000001")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def money(book: Book) -> Iterator[str]:
                 continue
             fill = fills.pop(row["key"])
             rate = Decimal(repr(json.loads(fill["content"])["fee_rate"]))
-            if Decimal(fill["fee"]) != Decimal(fill["price"]) * Decimal(fill["quantity"]) * rate:
+            if Decimal(fill["fee"]) != exact(Decimal(fill["price"]) * Decimal(fill["quantity"]) * rate):
                 yield f"fill {fill['key']}: the fee {fill['fee']} is not price x quantity x {rate}"
             state.fill(fill)
         elif row["kind"] == "funding":
@@ -119,7 +119,7 @@ def _bar(book: Book, bar: Mapping[str, Any], state: Statement) -> Iterator[str]:
     marks = {s: Decimal(repr(float(m))) for s, m in kept["marks"].items()}
     if Decimal(bar["cash"]) != state.cash:
         yield f"bar {bar['bar_ms']}: cash {bar['cash']} is stored, the rows add up to {state.cash}"
-    if abs(Decimal(repr(float(kept["cash"]))) - state.cash) > STATE_CASH:
+    if abs(Decimal(repr(float(kept["cash"]))) - state.cash) > cash_tolerance(Decimal(book.account["capital"])):
         yield f"bar {bar['bar_ms']}: the kept state has {kept['cash']} of cash, the rows {state.cash}"
     if set(kept["positions"]) != set(state.holdings):
         yield f"bar {bar['bar_ms']}: the kept state holds {sorted(kept['positions'])}, the fills {sorted(state.holdings)}"
@@ -201,9 +201,15 @@ def together(book: Book) -> Iterator[str]:
         if int(e["at_ms"]) != int(e["bar_ms"]) + step:
             yield f"bar {e['bar_ms']}: its close is stored as {e['at_ms']}"
         last = int(e["bar_ms"])
-    for key in {o["key"] for o in book.orders if o["key"].startswith("control/")}:
-        if key.removeprefix("control/") not in asked:
-            yield f"{key} was done and never asked"
+    done = {o["key"].removeprefix("control/") for o in book.orders if o["key"].startswith("control/")}
+    yield from (f"control/{key} was done and never asked" for key in done if key not in asked)
+    newest = book.equity[-1] if book.equity else None
+    for c in book.controls:
+        if newest is not None and c["key"] not in done and int(c["tx"]) < int(newest["tx"]) and int(c["at_ms"]) <= int(newest["bar_ms"]):
+            yield f"control/{c['key']} was asked before bar {newest['bar_ms']} and never done"
+    wishes = {(d["strategy"], d["symbol"]) for d in book.decisions}
+    counts = Counter(int(d["bar_ms"]) for d in book.decisions)
+    yield from (f"bar {bar} has {counts[bar]} decisions of {len(wishes)}" for bar in by_bar if counts[bar] != len(wishes))
 
 
 def _outbox(ledger: Ledger) -> Iterator[str]:
@@ -258,6 +264,8 @@ def limits(book: Book) -> Iterator[str]:
     """The limits held before and after every entry: positions, size, risk, drawdown stop, cool-down."""
     caps, config = book.limits, book.terms.question().config
     placed = {o["key"]: o for o in book.orders if o["event"] == "placed"}
+    asked = {f"control/{c['key']}": int(c["at_ms"]) for c in book.controls if c["kind"] == "rearm"}
+    rearmed = [(int(o["tx"]), asked[o["key"]]) for o in book.orders if o["event"] == "done" and o["key"] in asked]
     killed_since: int | None = None
     stopped: dict[str, int] = {}
     state, known = Statement(book.market, Decimal(0)), {f["key"]: f for f in book.fills}
@@ -297,7 +305,9 @@ def limits(book: Book) -> Iterator[str]:
             loss = float(held.quantity) * float(stop)
             if loss > config.size * equity * (1 + 1e-6):
                 yield f"{name}: its stop would lose {loss:.2f}, the limit is {config.size:.2%} of {equity:.2f}"
-        if killed_since is not None and int(order["at_ms"]) >= killed_since:
+        since_ms, at_ms = killed_since, int(order["at_ms"])
+        if since_ms is not None and at_ms >= since_ms and not any(
+                tx <= int(fill["tx"]) and since_ms <= asked_ms <= at_ms for tx, asked_ms in rearmed):
             yield f"{name}: entered while the kill switch was on"
         since = stopped.get(symbol)
         bars = math.inf if since is None else (int(content["decided_bar_ms"]) - since) / book.terms.interval.ms

@@ -8,18 +8,21 @@ import socketserver
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from pydantic import SecretStr
 
-from core.alerts import KINDS, Alert, Level, keep, levels_crossed, of_step
+from core.alerts import KINDS, Alert, Level, keep, levels_crossed, of_step, watched
 from core.courier import WAITS_S, Courier
 from core.paper.ledger import Ledger
+from core.paper.runner import RunnerState
 from core.paper.verify import verify
 from core.reports import due, period, report
 from core.settings import Settings, change_settings
 from data.clock import parse_time
 from data.errors import InputError, SettingsError
+from data.market import HOUR_MS
 from tests.paper_worlds import MovingClock, PaperWorld, live_hours
 
 SECRET = "t0psecret-token"
@@ -91,9 +94,9 @@ def courier(tmp_path, clock, *addresses):
                    console=io.StringIO())
 
 
-def post(tmp_path, clock, key="one", kind="stop", words="stopped"):
+def post(tmp_path, clock, key="one", kind="stop", words="stopped", notifies=1):
     with Ledger(tmp_path / "ledger.sqlite").transaction(clock.now_ms()) as change:
-        return keep(change, [Alert(key, clock.now_ms(), kind, "BTCUSDT", words)], KINDS, notifies=True)
+        return keep(change, [Alert(key, clock.now_ms(), kind, "BTCUSDT", words)], KINDS, notifies=notifies)
 
 
 def test_what_a_bar_is_worth_telling_is_told_once_and_with_it(tmp_path):
@@ -122,8 +125,8 @@ def test_a_message_arrives_everywhere_and_is_not_sent_again(tmp_path):
     clock = MovingClock(1_000_000)
     with webhook([]) as (address, got), post_office() as (mail, letters):
         sender = courier(tmp_path, clock, address, mail)
-        post(tmp_path, clock)
-        assert sender.deliver() == 3 and sender.deliver() == 0
+        post(tmp_path, clock, notifies=2)
+        assert sender.deliver() == 4 and sender.deliver() == 0
         assert len(got) == 1 and got[0][1]["message"] == "stopped" and len(letters) == 1 and "stopped" in letters[0]
     assert "stopped" in (tmp_path / "alerts.log").read_text()
 
@@ -149,6 +152,25 @@ def test_a_place_that_is_down_is_tried_again_with_longer_waits_and_given_up(tmp_
     assert last["state"] == "given up" and sender.waiting() == [] and Ledger(tmp_path / "ledger.sqlite").verify() == []
 
 
+def test_an_address_that_is_down_does_not_make_the_others_get_it_again(tmp_path):
+    clock = MovingClock(1_000_000)
+    with webhook([]) as (address, got), webhook([500] * 5) as (down, tries):
+        sender = courier(tmp_path, clock, down, address)
+        post(tmp_path, clock, notifies=2)
+        for wait in WAITS_S[:4]:
+            clock.at_ms += wait * 1000
+            sender.deliver()
+    assert len(tries) == 4 and len(got) == 1 and [m["channel"] for m in sender.waiting()] == ["notify"]
+    assert "address 1 (json) did not take it" in sender.waiting()[0]["why"]
+
+
+def test_a_message_for_an_address_that_was_taken_away_did_not_arrive(tmp_path):
+    clock = MovingClock(1_000_000)
+    sender = courier(tmp_path, clock)
+    post(tmp_path, clock)
+    assert sender.deliver() == 2 and "address 1 is not set any more" in sender.waiting()[0]["why"]
+
+
 def test_a_test_says_what_went_wrong_without_the_secret(tmp_path):
     clock = MovingClock(1_000_000)
     with pytest.raises(InputError, match="SEXTANT_NOTIFY"):
@@ -169,6 +191,7 @@ def test_levels_are_read_from_words(text, level):
 
 
 @pytest.mark.parametrize("text", ["", "BTCUSDT above 7", "BTCUSDT price over 7", "BTCUSDT prise above 7", "BTCUSDT price above x",
+                                  "BTCUSDT probability dir3_dny above 0.6",
                                   "<b> price above 1"])
 def test_a_level_that_is_none_is_refused_with_an_example(text):
     with pytest.raises(InputError):
@@ -202,6 +225,88 @@ def test_addresses_are_never_shown_or_saved(tmp_path, monkeypatch):
     assert len(settings.notify) == 2 and SECRET not in repr(settings) + str(settings.model_dump())
     change_settings(settings, {"threads": 3})
     assert SECRET not in (tmp_path / "settings.json").read_text()
+
+
+def test_a_night_away_is_one_alert_a_day_and_not_one_a_bar(tmp_path):
+    world = PaperWorld(tmp_path, rule="by_hand", sizing="fraction", size=0.1, symbols=("BTCUSDT",))
+    world.hours(1)
+    world.clock.at_ms = world.next_close() + 30 * HOUR_MS
+    world.broker.step(hook=lambda change, step: keep(change, of_step(world.account, step, drawdown=0.5), KINDS, notifies=0))
+    assert [r["key"] for r in world.ledger.rows("alerts")] == ["late/1/2026-09-01", "late/1/2026-09-02"]
+
+
+def test_a_runner_that_was_cut_off_says_so_when_it_works_again(tmp_path):
+    world = PaperWorld(tmp_path, rule="by_hand", sizing="fraction", size=0.1, symbols=("BTCUSDT",))
+    world.clock.at_ms = world.next_close()
+    RunnerState(world.ledger, world.clock).write(host="h", pid=1, started_ms=1, beat_ms=world.clock.at_ms - 7, state="running", words="")
+    world.sextant.runner().run(once=True)
+    world.sextant._looking.join()
+    told, = world.ledger.rows("alerts", "kind = 'runner'")
+    assert "was cut off after 2026-09-01T01:00:02.993Z" in told["words"]
+    assert len(world.ledger.rows("outbox", "key like 'alert/runner/%'")) == 2
+    assert not world.sextant.courier().waiting() and (tmp_path / "logs" / "alerts.log").read_text().count("cut off") == 1
+
+
+def test_what_is_saved_while_the_runner_works_counts_for_its_next_look(tmp_path):
+    world = PaperWorld(tmp_path, rule="by_hand", sizing="fraction", size=0.1, symbols=("BTCUSDT",))
+    world.sextant.look_round(score=False)
+    level = f"BTCUSDT price above {world.price('BTCUSDT') * 2:g}"
+    change_settings(world.sextant.settings, {"alert_levels": [level], "alert_kinds": ["level"]})
+    world.sextant.look_round()
+    assert list(world.sextant._sides.values()) == [False]
+    (tmp_path / "settings.json").write_text("{")
+    world.sextant.look_round()
+    assert list(world.sextant._sides.values()) == [False]
+
+
+def test_candles_of_the_account_that_do_not_come_are_told_although_nobody_watches_the_symbol(tmp_path, monkeypatch):
+    world = PaperWorld(tmp_path, rule="by_hand", sizing="fraction", size=0.1, symbols=("LTCUSDT",))
+    stopped, reader = world.clock.at_ms // HOUR_MS * HOUR_MS - 1, type(world.sextant.reader)
+    last = reader.last_close_ms
+    monkeypatch.setattr(reader, "last_close_ms", lambda self, key: stopped if key.symbol == "LTCUSDT" else last(self, key))
+    world.clock.at_ms += 5 * HOUR_MS
+    wishes = world.sextant.settings.model_copy(update={"alert_kinds": ("data",)})
+    assert [(a.kind, a.symbol) for a in watched(world.sextant, wishes)] == [("data", "LTCUSDT")]
+
+
+def test_an_anomaly_is_told_although_no_page_has_computed_it(tmp_path, monkeypatch):
+    world = PaperWorld(tmp_path, rule="by_hand", sizing="fraction", size=0.1, symbols=("BTCUSDT",))
+    card = SimpleNamespace(composite=lambda name: SimpleNamespace(score=0.7, as_of_ms=5))
+    monkeypatch.setattr(type(world.sextant), "scores", lambda self, key: card)
+    wishes = world.sextant.settings.model_copy(update={"watchlist": ("BTCUSDT",)})
+    assert [a.words for a in watched(world.sextant, wishes)] == ["BTCUSDT: anomaly alert 0.70"]
+
+
+def test_a_model_that_drifts_two_days_in_a_row_is_told_once_a_day(tmp_path, monkeypatch):
+    world = PaperWorld(tmp_path, rule="by_hand", sizing="fraction", size=0.1, symbols=("BTCUSDT",))
+    slot = "spot-BTCUSDT-1h-dir3_dyn"
+    entry = SimpleNamespace(id=f"{slot}/v1", slot=slot, fault="", config={"symbols": ["BTCUSDT"], "interval": "1h"})
+    kind, days = type(world.sextant), []
+    monkeypatch.setattr(kind, "models", lambda self: (entry,))
+    monkeypatch.setattr(kind, "shelf", SimpleNamespace(champion=lambda slot: entry.id))
+    monkeypatch.setattr(kind, "_alerts", lambda self, name, entry, key: days)
+    told = []
+    for _ in range(3):
+        days.append(True)
+        told.append([a.symbol for a in world.sextant._drifted(world.clock.at_ms, world.sextant.settings)])
+        assert world.sextant._drifted(world.clock.at_ms, world.sextant.settings) == []
+        world.clock.at_ms += 24 * HOUR_MS
+    assert told == [[], ["BTCUSDT"], ["BTCUSDT"]]
+
+
+def test_a_report_waits_for_the_last_bar_of_its_day_and_lists_each_trade_once(tmp_path):
+    world = PaperWorld(tmp_path, rule="by_hand", sizing="fraction", size=0.1, symbols=("BTCUSDT",))
+    world.broker.control("place", symbol="BTCUSDT", content={"side": 1, "quantity": 0.01})
+    world.hours(3)
+    world.broker.control("close", symbol="BTCUSDT")
+    world.hours(20)
+    midnight = parse_time("2026-09-02")
+    world.clock.at_ms = midnight + 500
+    assert due(world.sextant, ("daily",), world.clock.at_ms) == []
+    assert len(due(world.sextant, ("daily",), midnight + HOUR_MS)) == 1  # nobody works: it says so rather than never coming
+    world.hours(1)
+    found, = due(world.sextant, ("daily",), world.clock.at_ms)
+    assert found.text.count("- BTCUSDT long") == 1 and "1 closed trades" in found.text
 
 
 def test_the_periods_are_whole_days_and_weeks_from_monday():

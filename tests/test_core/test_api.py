@@ -91,7 +91,9 @@ def test_with_the_token_it_does(client, sextant, monkeypatch):
     assert client.post("/train", json={"symbols": []}, headers=headers).status_code == 400
     assert client.post("/train", json=[1, 2], headers=headers).status_code == 400
     assert client.post("/train", content=b"{" * 70_000, headers=headers).status_code == 413
+    assert client.post("/train", content=(b"{" for _ in range(3)), headers=headers).status_code == 411  # of unknown length
     assert client.post("/paper/pause", headers=headers).json()["kind"] == "pause"
+    assert "this account trades" in client.post("/paper/close", headers=headers).json()["error"]
     assert client.post(f"/jobs/{made.json()['id']}/cancel", headers=headers).status_code == 200
 
 

@@ -24,7 +24,7 @@ CELLS = 60  # a thousand in the long command
 def told(tmp_path_factory):
     """An account with a past on perpetuals, limits strict, a person asking; its folder is copied for each lie."""
     world = PaperWorld(tmp_path_factory.mktemp("paper"), market="perp", rule="ema_cross,breakout@4h")
-    live_hours(world, 200, 3)
+    live_hours(world, 100, 3)
     assert verify(world.ledger) == [] and len(world.ledger.rows("fills")) > 20 and world.ledger.rows("cash", "kind = 'funding'")
     return world
 
@@ -36,7 +36,6 @@ def copy(told, tmp_path):
     with told.ledger.reading() as db, closing(sqlite3.connect(fresh.path)) as into:
         db.backup(into)
     fresh.keep_heads()
-    assert verify(fresh) == []
     return fresh
 
 
@@ -208,6 +207,10 @@ LIES = {
                                                       "from fills) order by id desc limit 1")),
     "a cap that was lowered": ("L6", inside("accounts", "options", lambda o: o | {"position_cap": 0.001})),
     "fewer positions allowed": ("L6", inside("accounts", "options", lambda o: o | {"max_positions": 1})),
+    "a request that was never done": ("L3", lambda db: db.execute(
+        "delete from orders where id = (select min(id) from orders where event = 'done')")),
+    "a decision that is not there": ("L3", lambda db: db.execute(
+        "delete from decisions where id = (select max(id) from decisions where state = 'hold')")),
     "a message of no alert": ("L3", lambda db: db.execute("insert into outbox values (1, 1, 'alert/no', 1, 'file', 't', 'w', 1, '', '')")),
     "a delivery of no message": ("L3", lambda db: db.execute("insert into deliveries values (1, 1, 77, 1, 1, 'sent', '', 1, 'p', 'h')")),
 }
