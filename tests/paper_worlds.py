@@ -14,12 +14,14 @@ from core.paper.ledger import FIRST, Ledger, _schema, seal
 from core.paper.migrations import CHAINED
 from core.paper.window import Terms
 from core.settings import Settings
+from core.sextant import Sextant
 from core.wiring import build
 from data.clock import parse_time
-from data.market import HOUR_MS
+from data.market import HOUR_MS, MINUTE_MS
 from data.storage.durable import no_fault
 
 OPENED = parse_time("2026-09-01T00:10:00Z")
+MORNING = parse_time("2026-09-01T08:00:00Z")  # where accounts by the minute begin
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 AFTER_CLOSE_MS = 3_000
 
@@ -27,7 +29,7 @@ AFTER_CLOSE_MS = 3_000
 class MovingClock:
     """Stands still until it is moved."""
 
-    def __init__(self, at_ms: int) -> None:
+    def __init__(self, at_ms: int = MORNING) -> None:
         self.at_ms = at_ms
 
     def now_ms(self) -> int:
@@ -77,6 +79,22 @@ class PaperWorld:
 
     def digest(self) -> str:
         return hashlib.sha256("\n".join(self.ledger.canonical()).encode()).hexdigest()
+
+
+def minutes_account(home: Path, clock: MovingClock, *, bars: int, rule: str = "ema_cross", symbols: tuple[str, ...] = SYMBOLS) -> Sextant:
+    """A spot account at 1m, opened a second after the clock's time and brought forward so many bars, each seen in time."""
+    sextant = build(Settings(home=home, world="simulated", network="off"), clock)
+    clock.at_ms += 1_000
+    sextant.paper_open(Terms(symbols, rule, {}, {"interval": "1m", "market": "spot"}))
+    minutes(sextant, clock, bars)
+    return sextant
+
+
+def minutes(sextant: Sextant, clock: MovingClock, count: int) -> None:
+    """Let so many candles close, each recorded three seconds later."""
+    for _ in range(count):
+        clock.at_ms = clock.at_ms // MINUTE_MS * MINUTE_MS + MINUTE_MS + AFTER_CLOSE_MS
+        sextant.broker.step()
 
 
 def meddle(world: PaperWorld, stream: random.Random) -> None:

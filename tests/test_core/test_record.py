@@ -10,14 +10,14 @@ import pytest
 from core.paper import record
 from core.paper.grades import grade
 from core.paper.predictions import Logged
-from data.market import Interval, Market, SeriesKey
-from tests.paper_world import MINUTE, HandClock, forward, recorded
+from data.market import MINUTE_MS, Interval, Market, SeriesKey
+from tests.paper_worlds import MORNING, MovingClock, minutes, minutes_account
 
 
 @pytest.fixture(scope="module")
 def traded(tmp_path_factory):
-    clock = HandClock()
-    return recorded(tmp_path_factory.mktemp("record") / "home", clock, bars=80), clock
+    clock = MovingClock()
+    return minutes_account(tmp_path_factory.mktemp("record") / "home", clock, bars=80), clock
 
 
 def test_the_curve_is_the_recorded_equity_and_holding_is_the_mean_growth_of_the_symbols(traded):
@@ -27,7 +27,8 @@ def test_the_curve_is_the_recorded_equity_and_holding_is_the_mean_growth_of_the_
     assert [*zip(found.at_ms.tolist(), found.equity.tolist(), strict=True)] == sextant.paper_equity(account)
     growth = []
     for symbol in account.terms.symbols:
-        candles = sextant.reader.read(SeriesKey(symbol, Interval.M1, Market.SPOT), account.opened_ms - 5 * MINUTE, int(found.at_ms[-1]) + 1)
+        candles = sextant.reader.read(SeriesKey(symbol, Interval.M1, Market.SPOT), account.opened_ms - 5 * MINUTE_MS,
+                                      int(found.at_ms[-1]) + 1)
         before = [k for k in range(len(candles)) if candles.close_time[k] <= account.opened_ms][-1]
         growth.append(candles.close[-1] / candles.close[before])
     assert found.held[-1] == pytest.approx(10_000.0 * np.mean(growth), rel=1e-12)
@@ -55,16 +56,16 @@ def test_signals_tell_what_came_and_trades_add_up_to_the_change_of_equity(traded
 
 
 def test_orders_are_folded_to_one_row_each_and_requests_carry_their_answer(tmp_path):
-    clock = HandClock(HandClock().ms + 160 * MINUTE)
-    sextant = recorded(tmp_path / "home", clock, bars=1, rule="breakout", symbols=("BTCUSDT",))
+    clock = MovingClock(MORNING + 160 * MINUTE_MS)
+    sextant = minutes_account(tmp_path / "home", clock, bars=1, rule="breakout", symbols=("BTCUSDT",))
     account = sextant.broker.account()
     price = sextant.paper_price("BTCUSDT", account)
     sextant.paper_ask("place", "BTCUSDT", {"side": 1, "stop": price * 0.97, "limit": price * 0.985})
     assert sextant.paper_rows(account, "asked")[0]["words"] is None
-    forward(sextant, clock, 2)
+    minutes(sextant, clock, 2)
     assert [o["ended"] for o in sextant.paper_rows(account, "orders")] == ["waits"]
     sextant.paper_ask("cancel", "BTCUSDT")
-    forward(sextant, clock, 2)
+    minutes(sextant, clock, 2)
     order, = sextant.paper_rows(account, "orders")
     assert order["ended"] == "cancelled" and order["ended_ms"] > order["placed_ms"] and order["limit"] == pytest.approx(price * 0.985)
     assert [(r["kind"], r["words"]) for r in sextant.paper_rows(account, "asked")] == [("cancel", "cancelled"), ("place", "placed")]

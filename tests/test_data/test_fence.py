@@ -205,7 +205,8 @@ def test_client_has_no_other_constructor_in_the_house():
              for path in ([root / folder] if folder.endswith(".py") else (root / folder).rglob("*.py"))
              if re.search(r"\b(Client|AsyncClient|HTTPTransport|requests\.|urlopen|aiohttp\.ClientSession)\(",
                           path.read_text(encoding="utf-8"))]
-    assert [name for name in found if not name.startswith(("data/sources/", "data/streams/"))] == []
+    inside = ("data/sources/", "data/streams/", "core/assistant/endpoint.py")  # the last: a fence of its own, see test_assistant_injection
+    assert [name for name in found if not name.startswith(inside)] == []
     assert issubclass(FencedClient, Client)
 
 

@@ -13,9 +13,10 @@ from tests.serving import CHROMIUM_ARGUMENTS, ROOT, Server, chromium_path, servi
 HARMLESS = ("_stcore/health", "_stcore/host-config", "The page that you have requested does not seem to exist")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[object]:
-    """Headless Chromium. Skips where there is none; CI must have it."""
+    """Headless Chromium. Skips where there is none; CI must have it. It ends with its file: while its driver lives, an event loop runs in
+    this process, and no asynchronous test after it could start one."""
     path = chromium_path()
     if path is None:
         assert not os.environ.get("CI"), "CI needs Chromium: apt-get install chromium"

@@ -15,25 +15,26 @@ from core.paper.runner import RunnerState
 from core.settings import Settings
 from core.strategies import Choice
 from core.wiring import build
+from data.market import MINUTE_MS
 from pages.ui import session
-from tests.paper_world import MINUTE, START, HandClock, forward, recorded
+from tests.paper_worlds import MORNING, MovingClock, minutes, minutes_account
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER, HISTORY = "pages/paper_trading.py", "pages/track_record.py"
 TABS = ("Positions", "Order by hand", "Record", "Backtest twin", "Ledger", "Account")
 OWNER = "mizzen-aloft"
 TRADED_BARS, FRESH_BARS = 80, 2
-QUIET = START + 160 * MINUTE  # no volatility break in what follows: limits refuse no entry
+QUIET = MORNING + 160 * MINUTE_MS  # no volatility break in what follows: limits refuse no entry
 
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory):
     """Two recorded homes with the moment each was left at: one that traded and lost, one that just began."""
     out = {}
-    for name, bars, rule, start in (("traded", TRADED_BARS, "ema_cross", START), ("fresh", FRESH_BARS, "breakout", QUIET)):
-        clock, home = HandClock(start), tmp_path_factory.mktemp("paper") / name
-        recorded(home, clock, bars=bars, rule=rule)
-        out[name] = (home, clock.ms)
+    for name, bars, rule, start in (("traded", TRADED_BARS, "ema_cross", MORNING), ("fresh", FRESH_BARS, "breakout", QUIET)):
+        clock, home = MovingClock(start), tmp_path_factory.mktemp("paper") / name
+        minutes_account(home, clock, bars=bars, rule=rule)
+        out[name] = (home, clock.at_ms)
     return out
 
 
@@ -49,7 +50,7 @@ def app(monkeypatch):
     monkeypatch.setattr(Dealing, "start_runner", lambda self: started.append(1) or 1)
 
     def start(home, ms, page=PAPER):
-        test.clock, test.started = HandClock(ms), started
+        test.clock, test.started = MovingClock(ms), started
         monkeypatch.setattr(session, "build", lambda: build(Settings(home=home, world="simulated", network="off", owner_password=OWNER),
                                                             test.clock))
         st.query_params.clear()
@@ -103,13 +104,13 @@ def keys(app):
 
 
 def test_without_an_account_the_page_says_what_it_is_and_that_no_real_order_can_be_sent(app, tmp_path):
-    test = app(tmp_path / "home", HandClock().ms)
+    test = app(tmp_path / "home", MORNING)
     assert not test.error and "No real order can be sent" in said(test) and "pp-open" in keys(test)
     assert not (tmp_path / "home" / "paper").exists(), "looking makes no ledger"
 
 
 def test_an_account_opened_from_the_form_trades_what_was_asked(app, tmp_path):
-    test = app(tmp_path / "home", HandClock().ms)
+    test = app(tmp_path / "home", MORNING)
     test.selectbox(key="pp-rule").set_value("breakout").run()
     test.multiselect(key="pp-symbols-spot").set_value(["ETHUSDT", "SOLUSDT"]).run()
     test.selectbox(key="pp-interval-spot").set_value("5m").run()
@@ -126,7 +127,7 @@ def test_an_account_opened_from_the_form_trades_what_was_asked(app, tmp_path):
     ("pp-capital", -5.0, "capital"), ("pp-size", 7.0, "size: expected"), ("pp-also", "ema_crss", "ema_cross"),
     ("pp-position_cap", -1.0, "position_cap")])
 def test_a_wrong_field_is_refused_in_words_and_nothing_is_opened(app, tmp_path, key, value, words):
-    test = app(tmp_path / "home", HandClock().ms)
+    test = app(tmp_path / "home", MORNING)
     box = test.text_input(key=key) if isinstance(value, str) else test.number_input(key=key)
     box.set_value(value).run()
     assert not test.error, "nothing is wrong until it is asked for"
@@ -165,7 +166,7 @@ def test_an_order_by_hand_is_confirmed_once_and_filled_at_the_next_open(opened):
     assert "No runner is at work" in said(test)
     press(test, "pp-yes-hand")
     assert [(k, s) for k, s, _ in asked(test)] == [("place", "BTCUSDT")] and "pp-yes-hand" not in keys(test)
-    forward(sextant, test.clock, 2)
+    minutes(sextant, test.clock, 2)
     held = sextant.paper_status()["positions"]
     assert [(p["symbol"], p["strategy"], p["stop"]) for p in held] == [("BTCUSDT", "manual", round(price * 0.98, 2))]
     tab(test, "Positions")
@@ -176,7 +177,7 @@ def held_by_hand(test):
     sextant = session.workbench()
     price = sextant.paper_price("BTCUSDT", sextant.broker.account())
     sextant.paper_ask("place", "BTCUSDT", {"side": 1, "stop": round(price * 0.97, 2), "target": round(price * 1.05, 2)})
-    forward(sextant, test.clock, 2)
+    minutes(sextant, test.clock, 2)
     position, = sextant.paper_status()["positions"]
     tab(test, "Positions")
     return sextant, position
@@ -192,7 +193,7 @@ def test_levels_are_changed_and_a_position_closed_each_with_one_confirmation(ope
     test.number_input(key=f"pp-stop-BTCUSDT-{p['stop']}").set_value(nearer)
     press(test, "pp-levels-BTCUSDT")
     press(test, "pp-yes-position")
-    forward(sextant, test.clock, 2)
+    minutes(sextant, test.clock, 2)
     assert sextant.paper_status()["positions"][0]["stop"] == nearer
     test.run()
     press(test, "pp-close-BTCUSDT")
@@ -201,7 +202,7 @@ def test_levels_are_changed_and_a_position_closed_each_with_one_confirmation(ope
     assert len(asked(test)) == 2, "said no"
     press(test, "pp-close-BTCUSDT")
     press(test, "pp-yes-position")
-    forward(sextant, test.clock, 2)
+    minutes(sextant, test.clock, 2)
     assert sextant.paper_status()["positions"] == [] and asked(test)[0][2] == "leaves at the next open"
 
 
@@ -226,13 +227,13 @@ def test_kill_asks_once_and_pause_and_rearm_do_not(opened):
     press(test, "pp-kill")
     assert [k for k, _, _ in asked(test)] == ["pause"] and "Kill switch: No position is open" in said(test)
     press(test, "pp-yes-kill")
-    forward(session.workbench(), test.clock, 2)
+    minutes(session.workbench(), test.clock, 2)
     test.run()
     status = session.workbench().paper_status()
     assert status["killed"] and status["paused"] and any("kill switch has fired" in e.value for e in test.error)
     press(test, "pp-rearm")
     press(test, "pp-resume")
-    forward(session.workbench(), test.clock, 2)
+    minutes(session.workbench(), test.clock, 2)
     assert not session.workbench().paper_status()["killed"] and not session.workbench().paper_status()["paused"]
 
 
@@ -241,14 +242,14 @@ def test_the_runner_is_started_and_stopped_by_a_button_and_its_silence_is_told(o
     press(test, "pp-start-runner")
     assert test.started == [1] and "pp-stop-runner" not in keys(test)
     sextant = session.workbench()
-    now = test.clock.ms
+    now = test.clock.at_ms
     RunnerState(sextant.paper_ledger, test.clock).write(state="running", words="1 bar recorded", beat_ms=now, started_ms=now, host="h",
                                                         pid=1, stop=False)
     test.run()
     assert "the runner is at work" in said(test)
     press(test, "pp-stop-runner")
     assert RunnerState(sextant.paper_ledger, test.clock).read()["stop"] is True
-    test.clock.ms += 120_000
+    test.clock.at_ms += 120_000
     test.run()
     assert "fell silent" in said(test) and "it ended without a word" in said(test)
 
@@ -294,7 +295,7 @@ def test_a_guest_sees_everything_and_can_change_nothing(opened):
 def first_buy(sextant, clock, symbols):
     """Move the clock to the next close at which the EMA cross wants to buy; that symbol."""
     for _ in range(90):
-        clock.ms += MINUTE
+        clock.at_ms += MINUTE_MS
         for symbol in symbols:
             card = sextant.signal(sextant.key(symbol, "1m", "spot"), Choice("ema_cross"))
             if card.signal == "BUY" and card.entry is not None:
@@ -323,7 +324,7 @@ def test_a_signal_is_paper_traded_after_one_confirmation_where_the_account_trade
 
 
 def test_an_empty_history_says_how_it_is_filled(app, tmp_path):
-    test = app(tmp_path / "home", HandClock().ms, HISTORY)
+    test = app(tmp_path / "home", MORNING, HISTORY)
     assert not test.error and "No paper trade is closed yet" in said(test) and "No prediction is frozen yet" in said(test)
     for name in ("Closed trades", "Signals", "Predictions"):
         tab(test, name, "hs-tab")
@@ -365,13 +366,13 @@ def test_predictions_are_graded_against_the_base_rate_with_a_curve_by_model_regi
     test = opened("traded")
     sextant = session.workbench()
     day = 86_400_000
-    with sextant.paper_ledger.transaction(test.clock.ms, "predictions") as change:
+    with sextant.paper_ledger.transaction(test.clock.at_ms, "predictions") as change:
         for k in range(40):
             up, outcome = (0.8, 1 if k % 5 else -1) if k < 20 else (0.2, -1 if k % 5 else 1)
-            row, graded = frozen(k, up=up, outcome=outcome, made_ms=test.clock.ms - (60 if k < 10 else 1) * day + k * 1000)
+            row, graded = frozen(k, up=up, outcome=outcome, made_ms=test.clock.at_ms - (60 if k < 10 else 1) * day + k * 1000)
             change.add("predictions", row)
             if k < 36:
-                change.add("settlements", {"prediction": k + 1, "settled_ms": test.clock.ms, "content": json.dumps(graded)})
+                change.add("settlements", {"prediction": k + 1, "settled_ms": test.clock.at_ms, "content": json.dumps(graded)})
     test.switch_page(HISTORY).run()
     assert "**40 predictions** frozen, 36 graded" in said(test) and "of the base rate: **better**" in said(test)
     tab(test, "Predictions", "hs-tab")

@@ -18,7 +18,7 @@ from data.simulator.venue import VenueOptions
 from data.simulator.venue_thread import running_venue
 from pages.ui import session
 from tests.made_candles import made, plain_text
-from tests.paper_world import HandClock
+from tests.paper_worlds import MovingClock
 from tests.serving import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +41,7 @@ def start(tmp_path, monkeypatch):
     def go(owner=OWNER, clock=None, shown=None, whole=False, network="off", **settings):
         def workbench():
             given = {"home": tmp_path / "home", "watchlist": "BTCUSDT", "owner_password": OWNER} | settings
-            sextant = build(Settings(**given), clock or HandClock(START))
+            sextant = build(Settings(**given), clock or MovingClock(START))
             if shown is not None:
                 sextant.use_world(shown)
             return sextant
@@ -117,7 +117,7 @@ def test_archive_and_files_are_one_click_from_where_they_are_brought_in(start, w
 @pytest.mark.parametrize("chosen", ["a setting", "a file", "an account", "another world"])
 def test_whoever_has_chosen_is_not_greeted(start, tmp_path, chosen):
     settings = Settings(home=tmp_path / "home", watchlist="BTCUSDT", world="simulated", network="off")
-    sextant = build(settings, HandClock(START))
+    sextant = build(settings, MovingClock(START))
     if chosen == "a setting":
         change_settings(settings, {"threads": 3})
     elif chosen == "a file":
