@@ -12,9 +12,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).resolve().parent.parent / ".pytest_cache" / "kernels"))  # compiled once a suite
 
+OF_TESTS = ("SEXTANT_REAL_DATA", "SEXTANT_TEST_SEED")
+for _name in [n for n in os.environ if n.startswith("SEXTANT_") and n not in OF_TESTS]:
+    del os.environ[_name]  # the environment beats what a test gives: with SEXTANT_HOME set, all would share one home
 os.environ["SEXTANT_NETWORK"] = "off"  # nothing in the suite asks the world outside; what needs a source names a loopback one
 
-import pytest
+import pytest  # noqa: E402 - after the environment is what tests expect
 
 SEED = int(os.environ.get("SEXTANT_TEST_SEED", "20261120"))
 
