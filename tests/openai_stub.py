@@ -123,6 +123,7 @@ def model_server(script: Script | Sequence[Turn]) -> Iterator[Model]:
         def _answer(self, turn: Turn) -> None:
             self.close_connection = True
             self.send_response(turn.status)
+            self.send_header("connection", "close")  # else a second call may take the line that is just being closed
             for name, value in turn.headers:
                 self.send_header(name, value)
             if turn.body is not None:
