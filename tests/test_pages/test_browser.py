@@ -95,3 +95,4 @@ def test_a_newcomer_imports_a_file_and_switches_to_it(tmp_path, visit):
         page.get_by_text("You are looking at real data").wait_for(timeout=30_000)
         page.get_by_text("IMPORTED ·").filter(visible=True).first.wait_for(timeout=30_000)
         assert page.get_by_text("SIMULATED ·").count() == 0
+        page.context.close()   # before its server ends: a page still open would ask it for the files behind its download buttons
