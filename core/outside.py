@@ -169,7 +169,8 @@ def endpoints(endpoint: str) -> Endpoints:
     if not endpoint:
         return Endpoints()
     ports = _loopback_ports(endpoint)
-    return Endpoints(**{name: f"http://127.0.0.1:{ports[name]}" for name in ("api", "mirror", "fapi", "eapi", "archive")})
+    return Endpoints(**{name: f"http://127.0.0.1:{ports[name]}" for name in (
+        "api", "mirror", "fapi", "eapi", "archive", "coinmetrics", "defillama", "alternativeme")})
 
 
 def stream_bases(endpoint: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from data.simulator.market import EPOCH_MS
 from data.simulator.observed import World
 
 KINDS = (Kind.ON_CHAIN, Kind.STABLECOIN_SUPPLY, Kind.FEAR_GREED)
-DELAY_MS = {Kind.ON_CHAIN: 3 * HOUR_MS, Kind.STABLECOIN_SUPPLY: HOUR_MS, Kind.FEAR_GREED: 10 * 60_000 - DAY_MS}
+DELAY_MS = {Kind.ON_CHAIN: 3 * HOUR_MS, Kind.STABLECOIN_SUPPLY: HOUR_MS, Kind.FEAR_GREED: 10 * 60_000}  # after the day
 WHOLE = {"BTCUSDT": 19.2e6, "ETHUSDT": 120.0e6}  # coins in being; flows and MVRV exist for these two, as with the keyless vendor
 OTHERS_SUPPLY = 1.0e9
 COST_BASIS_DAYS = 150.0
@@ -33,8 +33,9 @@ def observed(world: World, kind: Kind, start_ms: int, at_ms: int) -> Observation
     number = (opened - EPOCH_MS) // DAY_MS  # the day's own draw, whatever days are missing
     draw = stream.standard_normal((int(number[-1]) + 1, 3))[number]
     columns = {Kind.ON_CHAIN: _chain, Kind.STABLECOIN_SUPPLY: _supply, Kind.FEAR_GREED: _sentiment}[kind](symbol, close, draw)
-    available = opened + DAY_MS + DELAY_MS[kind]
-    rows = Observations(kind, opened, available, columns, Provenance.SIMULATED)
+    closed = opened + DAY_MS
+    event = closed if kind is Kind.FEAR_GREED else opened  # the index of a day is made of the days before it, and told as the day begins
+    rows = Observations(kind, event, closed + DELAY_MS[kind], columns, Provenance.SIMULATED)
     return rows.take((rows.available_time >= start_ms) & (rows.available_time < at_ms))
 
 

@@ -54,6 +54,11 @@ class Tape:
         self._days: OrderedDict[tuple[str, Market, int], Candles] = OrderedDict()
         self._counts: dict[tuple[str, Market], tuple[np.ndarray, np.ndarray]] = {}
 
+    @property
+    def exchange(self) -> SimulatedExchange:
+        """The world of the twelve, planted up to the midnight after tomorrow's."""
+        return self._worlds[0]
+
     def listing(self, symbol: str) -> Listing:
         """Tick, step and role; a synthetic symbol borrows those of the symbol it is cut from."""
         number = self.number(symbol)

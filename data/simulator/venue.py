@@ -3,9 +3,9 @@
     async with Venue(clock=VirtualClock(start_ms), options=VenueOptions(seed=7)) as venue:
         ...  # a client pointed at venue.urls; then await venue.advance(60_000)
 
-Each of Binance's hosts has a port of its own on 127.0.0.1, so one can be blocked while another answers. With a `VirtualClock` nothing
-moves until somebody advances it (here, or POST /sim/advance on any port), and everything due is sent before `advance` returns; with any
-other clock the streams follow it.
+Each of Binance's hosts, and of three vendors of daily series, has a port of its own on 127.0.0.1, so one can be blocked while another
+answers. With a `VirtualClock` nothing moves until somebody advances it (here, or POST /sim/advance on any port), and everything due is
+sent before `advance` returns; with any other clock the streams follow it.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ from data.simulator.venue_rest import ApiError, Endpoint, Limits, Query
 from data.simulator.venue_sockets import ROUTES, Connection
 from data.simulator.venue_spot import ENDPOINTS as SPOT_ENDPOINTS
 from data.simulator.venue_streams import Broadcaster, Event
+from data.simulator.venue_vendors import ENDPOINTS as VENDOR_ENDPOINTS
 
 CONNECTION_STARTS = frozenset({FaultKind.CUT, FaultKind.CLOSE, FaultKind.SHUTDOWN, FaultKind.SILENCE, FaultKind.SILENT_STREAM})
 REFUSALS = frozenset({FaultKind.REFUSE, FaultKind.HTTP_451})
 TICK_S = 0.05  # how often streams look at a real clock
-ENDPOINTS: dict[str, Endpoint] = {**SPOT_ENDPOINTS, **FUTURES_ENDPOINTS, **OPTION_ENDPOINTS}
+ENDPOINTS: dict[str, Endpoint] = {**SPOT_ENDPOINTS, **FUTURES_ENDPOINTS, **OPTION_ENDPOINTS, **VENDOR_ENDPOINTS}
 
 
 @dataclass(frozen=True)

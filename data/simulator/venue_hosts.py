@@ -1,4 +1,5 @@
-"""The hosts the venue plays, each on a port of its own, so that one can be blocked while another answers."""
+"""The hosts the venue plays, Binance's and those of three vendors of daily series, each on a port of its own, so that one can be
+blocked while another answers."""
 
 from __future__ import annotations
 
@@ -15,6 +16,9 @@ class Host(StrEnum):
     STREAM = "stream"  # stream.binance.com
     MIRROR_STREAM = "mirror_stream"  # data-stream.binance.vision
     FSTREAM = "fstream"  # fstream.binance.com
+    COINMETRICS = "coinmetrics"  # community-api.coinmetrics.io
+    DEFILLAMA = "defillama"  # stablecoins.llama.fi
+    ALTERNATIVEME = "alternativeme"  # api.alternative.me
 
 
 STREAM_HOSTS = frozenset({Host.STREAM, Host.MIRROR_STREAM, Host.FSTREAM})
@@ -34,6 +38,9 @@ class VenueUrls:
     stream: str
     mirror_stream: str
     fstream: str
+    coinmetrics: str
+    defillama: str
+    alternativeme: str
 
     @classmethod
     def on(cls, ports: dict[Host, int]) -> VenueUrls:

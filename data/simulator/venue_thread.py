@@ -74,7 +74,7 @@ def serve_forever(port: int, seed: int, faults: tuple[Fault, ...], clock: Clock,
     Parameters
     ----------
     port : int
-        Of the api host; the other seven hosts follow on the next ports in the order of `Host`. 0 takes free ones.
+        Of the api host; the other hosts follow on the next ports in the order of `Host`. 0 takes free ones.
     announce : callable
         Told the addresses once the venue listens.
     """
