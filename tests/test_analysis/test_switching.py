@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.fits import FitCache
+from analysis.methods import switching
 from analysis.methods.switching import filter_probability, fit_switching, high_probability, regime_probability
 from analysis.report import Status
 from data.simulator import worlds
@@ -31,6 +32,33 @@ def test_filter_equals_statsmodels_and_the_loop():
     np.testing.assert_allclose(ours, naive.hamilton(r, 0.01, (0.5, 1.5), (0.99, 0.97)), atol=1e-9)
 
 
+@pytest.mark.parametrize("transformed", [True, False])
+def test_likelihood_and_slope_are_statsmodels_own(transformed):
+    from statsmodels.tsa.api import MarkovRegression
+
+    stream = worlds.generator(11)
+    for seed in range(6):
+        r = worlds.markov_volatility(seed, 700).series
+        theirs, ours = MarkovRegression(r, 2, trend="c", switching_trend=False, switching_variance=True), switching._model(r)
+        held = np.array([stream.uniform(0.5, 0.999), stream.uniform(0.001, 0.5), stream.normal(0, 0.2), *stream.uniform(0.1, 4.0, 2)])
+        params = held if transformed else theirs.untransform_params(held)
+        np.testing.assert_allclose(ours.transform_params(theirs.untransform_params(held)), held, rtol=1e-12)
+        assert abs(ours.loglike(params, transformed) - theirs.loglike(params, transformed)) < 1e-8
+        np.testing.assert_allclose(ours.score(params, transformed), theirs.score(params, transformed), rtol=1e-7, atol=1e-7)
+
+
+def test_a_fit_ends_where_statsmodels_ends():
+    from statsmodels.tsa.api import MarkovRegression
+
+    for seed in range(4):
+        r = worlds.markov_volatility(seed, 1500).series
+        scale = r.std()
+        theirs = MarkovRegression(r / scale, 2, trend="c", switching_trend=False, switching_variance=True).fit(disp=False, maxiter=200)
+        found, named = fit_switching(r), dict(zip(theirs.model.param_names, theirs.params, strict=True))
+        sds = sorted(np.sqrt([named["sigma2[0]"], named["sigma2[1]"]]) * scale)
+        np.testing.assert_allclose([found["sd_low"], found["sd_high"]], sds, rtol=1e-4)
+
+
 def test_states_are_sorted_by_variance_and_the_unit_does_not_matter():
     r = worlds.markov_volatility(2, 1500).series
     fit, small = fit_switching(r), fit_switching(r * 1e-3)
@@ -49,6 +77,10 @@ def test_compiled_filter_gives_the_bits_of_the_plain_loop():
     arguments = rng.random(400), rng.random(400), 0.99, 0.97, 0.25
     filter_probability.compile()
     assert filter_probability.plain(*arguments).tobytes() == filter_probability.compiled(*arguments).tobytes()
+    passed = (*rng.random((2, 400)), 0.97, 0.05, *rng.standard_normal((4, 400)))
+    switching.densities_and_slopes.compile()
+    plain, compiled = switching.densities_and_slopes.plain(*passed), switching.densities_and_slopes.compiled(*passed)
+    assert [a.tobytes() for a in plain] == [a.tobytes() for a in compiled]
 
 
 @pytest.mark.parametrize(("returns", "words"), [
