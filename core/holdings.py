@@ -144,9 +144,9 @@ class Holdings:
     def key(self, symbol: str, interval: str | Interval, market: str | Market = Market.SPOT) -> SeriesKey:
         """The checked key of a series that exists in the shown world."""
         wanted = SeriesKey(parse_symbol(symbol), Interval.parse(str(interval)), Market.parse(str(market)))
-        held = self.reader.keys()
-        if wanted in held:
+        if self.reader.holds(wanted):
             return wanted
+        held = self.reader.keys()
         names = sorted({k.symbol for k in held})
         if wanted.symbol not in names:
             where = "the simulated exchange lists" if self.world is World.SIMULATED else "the store holds"

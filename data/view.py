@@ -73,6 +73,10 @@ class CandleReader(Protocol):
         """Every series that holds at least one candle, sorted."""
         ...
 
+    def holds(self, key: SeriesKey) -> bool:
+        """Whether a series is one of `keys`, without looking for the others."""
+        ...
+
     def read(self, key: SeriesKey, start_ms: int | None = None, end_ms: int | None = None) -> Candles:
         """Closed candles with start <= open_time < end; empty when there are none."""
         ...

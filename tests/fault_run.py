@@ -37,7 +37,7 @@ from data.streams.hosts import route
 from data.streams.kline_feed import KlineFeed
 from data.streams.messages import Snapshot
 from data.streams.supervisor import Supervisor
-from tests.serving import free_ports
+from tests.serving import venue_ports
 from tests.streaming import START_MS, Pace
 
 SPOT_HOSTS = (Host.API, Host.MIRROR, Host.MIRROR_STREAM)
@@ -221,7 +221,7 @@ async def run(*, seed: int, minutes: int, symbols: int, books: int, faults: Sequ
         logging.getLogger(name).setLevel(logging.CRITICAL)
     pace, outcome = Pace(), Outcome()
     with tempfile.TemporaryDirectory() as folder:
-        async with Venue(pace, VenueOptions(seed=7, port=free_ports(8), ping_s=0.5), script=tuple(faults)) as venue:
+        async with Venue(pace, VenueOptions(seed=7, port=venue_ports(), ping_s=0.5), script=tuple(faults)) as venue:
             names = venue.market.symbols
             client = Client(venue, pace, Path(folder), names[:symbols], names[:books], seed=seed, speed_ms=speed_ms, step_s=step_s,
                             market=market)

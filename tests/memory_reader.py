@@ -18,6 +18,9 @@ class MemoryReader:
     def keys(self) -> tuple[SeriesKey, ...]:
         return tuple(sorted(self._series))
 
+    def holds(self, key: SeriesKey) -> bool:
+        return key in self._series
+
     def read(self, key: SeriesKey, start_ms: int | None = None, end_ms: int | None = None) -> Candles:
         return self._series[key].between(start_ms, end_ms) if key in self._series else Candles.empty(key.interval)
 

@@ -46,6 +46,13 @@ def free_ports(count: int) -> int:
             continue
 
 
+def venue_ports() -> int:
+    """The first of the free ports that a loopback exchange takes when it is told where to listen."""
+    from data.simulator.venue_hosts import Host
+
+    return free_ports(len(Host))
+
+
 @contextmanager
 def serving(home: Path, **variables: str) -> Iterator[Server]:
     """The app on a free port, with its own home; ended afterwards."""

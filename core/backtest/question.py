@@ -198,7 +198,7 @@ def _beside(sextant: Forecasting, question: Question, symbol: str, grid: Candles
     end = int(grid.open_time[-1]) + question.interval.ms
     bars = int((end - int(grid.open_time[0])) // interval.ms)
     reads = strategy(choice.name).reads
-    if reads or key in sextant.reader.keys():
+    if reads or sextant.reader.holds(key):
         own, inputs = sextant.rule_inputs(sextant.key(symbol, interval, question.market), reads, max(bars, FEWEST_BARS), at_ms=end)
     else:
         own, inputs = aggregate(grid, interval), None
@@ -243,11 +243,10 @@ def cut(table: Signals, own: Candles, grid: Candles) -> Signals:
 def _fine(sextant: Forecasting, question: Question, start_ms: int, end_ms: int) -> dict[str, Candles]:
     if not question.finer or question.interval.ms <= FINER.ms:
         return {}
-    held = sextant.reader.keys()
     out = {}
     for symbol in question.symbols:
         key = SeriesKey(symbol, FINER, question.market)
-        if key in held and (end_ms - start_ms) // FINER.ms <= 4 * MOST_BARS:
+        if sextant.reader.holds(key) and (end_ms - start_ms) // FINER.ms <= 4 * MOST_BARS:
             found = sextant.reader.read(key, start_ms, end_ms)
             if len(found):
                 out[symbol] = found
@@ -271,10 +270,10 @@ def _leader(sextant: Forecasting, question: Question, start_ms: int, end_ms: int
             candles: Mapping[str, Candles]) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
     """Daily closes of Bitcoin where it is held, else of the first symbol, from 500 days before the window."""
     key = SeriesKey("BTCUSDT", question.interval, question.market)
-    if key not in sextant.reader.keys():
+    if not sextant.reader.holds(key):
         key = SeriesKey(question.symbols[0], question.interval, question.market)
     daily = key.at(Interval.D1)
-    chosen = daily if daily in sextant.reader.keys() else key
+    chosen = daily if sextant.reader.holds(daily) else key
     found = sextant.reader.read(chosen, start_ms - 500 * DAY_MS, end_ms)
     if not len(found):
         found = candles[question.symbols[0]]

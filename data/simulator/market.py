@@ -94,8 +94,11 @@ class SimulatedExchange:
     def keys(self) -> tuple[SeriesKey, ...]:
         return tuple(sorted(SeriesKey(s, i, m) for s in SYMBOLS for i in INTERVALS for m in Market))
 
+    def holds(self, key: SeriesKey) -> bool:
+        return key.symbol in SYMBOLS and key.interval in INTERVALS
+
     def last_close_ms(self, key: SeriesKey) -> int | None:
-        if not self._serves(key):
+        if not self.holds(key):
             return None
         whole = key.interval.floor(self._clock.now_ms())
         candles = self.read(key, whole - 400 * key.interval.ms, None)
@@ -105,7 +108,7 @@ class SimulatedExchange:
         return f"simulated-{self._seed}-{key}-{key.interval.floor(self._clock.now_ms())}"
 
     def read(self, key: SeriesKey, start_ms: int | None = None, end_ms: int | None = None) -> Candles:
-        if not self._serves(key):
+        if not self.holds(key):
             return Candles.empty(key.interval)
         if key.market is Market.PERP:
             return self._perpetual(key, start_ms, end_ms)
@@ -156,10 +159,6 @@ class SimulatedExchange:
         return _listing(symbol).tick
 
     # -- the past, hour by hour ---------------------------------------------------------------------------------
-
-    @staticmethod
-    def _serves(key: SeriesKey) -> bool:
-        return key.symbol in SYMBOLS and key.interval in INTERVALS
 
     def _series(self, symbol: str) -> _Planted:
         needed = (self._clock.now_ms() - EPOCH_MS) // HOUR_MS

@@ -109,6 +109,10 @@ class CandleStore:
         """Every series that holds at least one candle, sorted."""
         return tuple(key for key in self._shelf.series() if self._shelf.manifest(key).parts)
 
+    def holds(self, key: SeriesKey) -> bool:
+        """Whether a series holds a candle."""
+        return bool(self._shelf.manifest(key).parts)
+
     def read(self, key: SeriesKey, start_ms: int | None = None, end_ms: int | None = None) -> Candles:
         """Candles with start <= open_time < end; empty when there are none. Reads only the months it needs.
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -352,6 +353,7 @@ def _bytes(path: Path) -> bytes | None:
         return None
 
 
+@lru_cache(4_096)
 def series_name(key: SeriesKey) -> str:
     """The folder of a series below candles/. Refuses a key whose text could leave it (S5)."""
     if parse_symbol(key.symbol) != key.symbol or not re.fullmatch(r"[a-z0-9-]{1,24}", key.venue):

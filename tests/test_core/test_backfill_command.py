@@ -18,7 +18,7 @@ from data.frames import COLUMNS
 from data.market import Interval, SeriesKey
 from data.simulator.market import SimulatedExchange
 from data.storage.candles import CandleStore
-from tests.serving import free_ports
+from tests.serving import venue_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,7 @@ def command(home: Path, *words: str, **variables: str) -> list:
 
 @pytest.fixture
 def exchange(tmp_path):
-    port = free_ports(8)
+    port = venue_ports()
     words, options = command(tmp_path / "exchange", "exchange", "--port", str(port), "--seed", "7", SEXTANT_NETWORK="off")
     process = subprocess.Popen(words, **options, stderr=subprocess.PIPE)
     try:

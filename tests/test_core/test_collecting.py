@@ -14,7 +14,7 @@ from core.wiring import build
 from data.clock import SystemClock
 from data.errors import LockHeld, NoData
 from data.frames import COLUMNS
-from data.market import MINUTE_MS, Interval, SeriesKey
+from data.market import HOUR_MS, MINUTE_MS, Interval, SeriesKey
 from data.simulator.faults import Fault, FaultKind
 from data.simulator.market import SimulatedExchange
 from data.simulator.venue import VenueOptions
@@ -22,10 +22,11 @@ from data.simulator.venue_hosts import GEO_BLOCKED, Host
 from data.simulator.venue_thread import running_venue
 from data.storage.candles import CandleStore
 from tests.fault_run import truth_of
-from tests.serving import free_ports
+from tests.serving import venue_ports
 from tests.streaming import START_MS, QuickClock
 
 PATIENCE_S = 60
+SPEED_OF_BOOKS, RECORDED_MINUTES = 40.0, 165  # module D wants 160 minutes in a row
 
 
 def sextant_on(venue, home, monkeypatch, **more):
@@ -37,8 +38,8 @@ def sextant_on(venue, home, monkeypatch, **more):
     return build()
 
 
-def until(condition, what, every_s=0.1):
-    deadline = time.monotonic() + PATIENCE_S
+def until(condition, what, every_s=0.1, patience_s=PATIENCE_S):
+    deadline = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < deadline, f"never: {what() if callable(what) else what}"
         time.sleep(every_s)
@@ -46,7 +47,7 @@ def until(condition, what, every_s=0.1):
 
 @pytest.mark.parametrize("blocked", [frozenset(), GEO_BLOCKED], ids=["open", "blocked country"])
 def test_history_then_streams_and_the_candles_are_the_exchanges_own(tmp_path, monkeypatch, blocked):
-    with running_venue(SystemClock(), VenueOptions(port=free_ports(8), blocked=blocked)) as venue:
+    with running_venue(SystemClock(), VenueOptions(port=venue_ports(), blocked=blocked)) as venue:
         sextant = sextant_on(venue, tmp_path / "home", monkeypatch, watchlist="BTCUSDT,ETHUSDT")
         assert sextant.world is World.LOOPBACK
         collector = sextant.collector()
@@ -79,7 +80,7 @@ def test_under_fire_every_candle_is_stored_once_and_the_states_are_told_in_words
               Fault(FaultKind.HTTP_502, at + 120_000, count=3, host=Host.API),
               Fault(FaultKind.GAP, at + 180_000, duration_ms=MINUTE_MS, symbol="ETHUSDT"))
     clock = QuickClock()
-    with running_venue(clock, VenueOptions(port=free_ports(8)), faults) as venue:
+    with running_venue(clock, VenueOptions(port=venue_ports()), faults) as venue:
         settings = Settings().model_copy(update={"home": tmp_path, "network": "auto", "endpoint": venue.urls.api,
                                                  "interval": Interval.M1, "watchlist": ("BTCUSDT", "ETHUSDT")})
         store = CandleStore(tmp_path / "loopback")
@@ -115,6 +116,32 @@ def test_under_fire_every_candle_is_stored_once_and_the_states_are_told_in_words
         assert said in words, words
 
 
+@pytest.mark.long
+def test_all_ten_modules_and_every_composite_are_known_on_the_loopback_exchange(tmp_path):
+    """History, positioning, daily vendors and options over REST, then three hours of books and trades over the streams."""
+    clock = QuickClock(speed=SPEED_OF_BOOKS)
+    with running_venue(clock, VenueOptions(port=venue_ports())) as venue:
+        settings = Settings().model_copy(update={"home": tmp_path, "network": "auto", "endpoint": venue.urls.api, "interval": Interval.H1,
+                                                 "watchlist": ("BTCUSDT", "ETHUSDT")})
+        sextant = build(settings, clock)
+        collector = sextant.collector(ticks=True, books=("BTCUSDT", "ETHUSDT"))
+        collector.start()
+        try:
+            until(lambda: collector.state().state == "live", lambda: collector.state().words)
+            sextant.outside.observe(("BTCUSDT", "ETHUSDT"))
+            key = SeriesKey("BTCUSDT", Interval.H1)
+            first = clock.now_ms()
+            until(lambda: clock.now_ms() // HOUR_MS > (first + RECORDED_MINUTES * MINUTE_MS) // HOUR_MS, "the hour", patience_s=900)
+            until(lambda: (sextant.candles(key).close_time[-1] + 1) // HOUR_MS == clock.now_ms() // HOUR_MS, "the candle")
+            card = sextant.scores(key)
+        finally:
+            collector.stop()
+    assert {r.letter: r.reason for r in card.reports if r.score is None} == {}
+    assert {c.name: c.reason for c in card.composites if c.score is None} == {}
+    for report in card.reports:
+        assert abs(sum(part.contribution for part in report.parts if part.contribution is not None) - report.raw) < 1e-9, report.letter
+
+
 def test_with_the_network_off_nothing_is_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("SEXTANT_HOME", str(tmp_path))
     sextant = build()
@@ -127,7 +154,7 @@ def test_nothing_answering_means_the_simulated_exchange_within_the_wait(tmp_path
     monkeypatch.setenv("SEXTANT_HOME", str(tmp_path))
     sextant = build()
     monkeypatch.setattr(type(sextant.outside), "allowed", property(lambda self: True))
-    monkeypatch.setattr("core.outside.endpoints", lambda endpoint: endpoints(f"http://127.0.0.1:{free_ports(8)}"))
+    monkeypatch.setattr("core.outside.endpoints", lambda endpoint: endpoints(f"http://127.0.0.1:{venue_ports()}"))
     began = time.monotonic()
     assert sextant.world is World.SIMULATED and time.monotonic() - began < 10
     assert len(sextant.symbols()) == 12

@@ -18,7 +18,7 @@ from data.simulator.venue_clock import VirtualClock
 from data.simulator.venue_thread import running_venue
 from tests.paper_crash import run_with_kills, simulated
 from tests.paper_worlds import OPENED, PaperWorld
-from tests.serving import free_ports
+from tests.serving import venue_ports
 
 BARS = 44
 TEN = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT", "AVAXUSDT", "LINKUSDT", "DOTUSDT")
@@ -60,7 +60,7 @@ def test_a_thousand_kills_over_a_loopback_exchange_leave_the_same_ledger(tmp_pat
     for number in rounds:
         clock = VirtualClock(OPENED)
         home = tmp_path / f"run-{number}"
-        with running_venue(clock, VenueOptions(port=free_ports(8))) as venue:
+        with running_venue(clock, VenueOptions(port=venue_ports())) as venue:
             work = partial(exchange_child, url=venue.urls.api, clock=clock)
             assert _do(work, home)
             for hour in range(hours):

@@ -16,7 +16,7 @@ from data.simulator.venue import VenueOptions
 from data.simulator.venue_clock import VirtualClock
 from data.simulator.venue_market import rows_of
 from data.simulator.venue_thread import running_venue
-from tests.serving import free_ports
+from tests.serving import venue_ports
 
 OPENED = parse_time("2025-08-31T00:10:00Z")
 HELD_FROM = parse_time("2025-05-01T00:00:00Z")
@@ -53,7 +53,7 @@ def replaying(market, recorded):
 def test_real_candles_through_the_exchange_give_the_twins_fills(tmp_path, recorded, monkeypatch, hours):
     monkeypatch.setenv("SEXTANT_NETWORK", "auto")
     clock = VirtualClock(OPENED)
-    with running_venue(clock, VenueOptions(port=free_ports(8))) as venue:
+    with running_venue(clock, VenueOptions(port=venue_ports())) as venue:
         replaying(venue.venue.market, recorded)
         sextant = build(Settings(home=tmp_path, endpoint=venue.urls.api), clock)
         feed = Feed(sextant, sextant.broker.account)
