@@ -7,11 +7,13 @@ outbox, written in the same transaction; sending them is another matter, tried a
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from core.logbook import warn_once
 from data.clock import age_text, iso
 from data.errors import InputError, SextantError
 from data.market import DAY_MS, did_you_mean, parse_symbol
@@ -19,7 +21,7 @@ from data.market import DAY_MS, did_you_mean, parse_symbol
 if TYPE_CHECKING:
     from core.dealing import Dealing
     from core.paper.broker import Account, Step
-    from core.paper.ledger import Transaction
+    from core.paper.ledger import Ledger, Transaction
     from core.settings import Settings
 
 KINDS = {
@@ -82,12 +84,14 @@ class Level:
         try:
             value = float(number)
         except ValueError:
-            raise InputError(f"level {text[:60]!r}: {number!r} is not a number") from None
+            value = math.nan
+        if not math.isfinite(value):
+            raise InputError(f"level {text[:60]!r}: {number!r} is not a number")
         return cls(symbol, what, way == "above", value)
 
     @property
     def words(self) -> str:
-        return f"{self.symbol} {self.what} {'above' if self.above else 'below'} {self.value:g}"
+        return f"{self.symbol} {self.what} {'above' if self.above else 'below'} {self.value:.15g}"
 
 
 # -- finding ----------------------------------------------------------------------------------------------------------
@@ -127,17 +131,20 @@ def _day(ms: int) -> str:
 
 
 def levels_crossed(sextant: Dealing, levels: Iterable[Level], known: Mapping[str, bool]) -> tuple[list[Alert], dict[str, bool]]:
-    """Levels on whose other side a value stands now; `known` says where each stood, the answer where each stands.
+    """Levels on whose other side a value stands now; `known` says where each stood, the answer where each of `levels` stands.
 
-    A level whose value is unknown keeps its side and tells nothing.
+    A level whose value is unknown keeps its side and tells nothing; one that cannot be worked out is logged once. A level nobody asks
+    for any more has no side: set again, it begins anew.
     """
-    out, sides = [], dict(known)
+    levels = tuple(levels)
+    out, sides = [], {level.words: known[level.words] for level in levels if level.words in known}
     for level in levels:
         try:
             value = _value_of(sextant, level)
-        except SextantError:
+        except SextantError as error:
+            warn_once(f"level/{sextant.settings.home}/{level.words}", f"the level {level.words} cannot be looked at: {error}")
             continue
-        if value is None:
+        if value is None or not math.isfinite(value):
             continue
         beyond = value > level.value if level.above else value < level.value
         if beyond and known.get(level.words) is False:
@@ -145,6 +152,18 @@ def levels_crossed(sextant: Dealing, levels: Iterable[Level], known: Mapping[str
             out.append(Alert(f"level/{level.words}/{now}", now, "level", level.symbol, f"{level.words}: it is {value:.6g} now"))
         sides[level.words] = beyond
     return out, sides
+
+
+def stored_sides(ledger: Ledger) -> dict[str, bool]:
+    """Where each level stood at the last look, that of a runner before this one too."""
+    return {row["level"]: bool(row["beyond"]) for row in ledger.rows("levels", order="level")}
+
+
+def store_sides(change: Transaction, sides: Mapping[str, bool], now: int) -> None:
+    """Keep where each level stands: with the alerts of the same look, so that a crossing is told once."""
+    change.execute("delete from levels")
+    for words, beyond in sides.items():
+        change.execute("insert into levels (level, beyond, at_ms) values (?, ?, ?)", (words, int(beyond), now))
 
 
 def _value_of(sextant: Dealing, level: Level) -> float | None:

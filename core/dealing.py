@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property, partial
 from pathlib import Path
-from sqlite3 import OperationalError
 from threading import Thread
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from core.badge import code_version
+from core.hindrance import hindrance
 from core.learning import Learning
-from core.logbook import unexpected
+from core.logbook import unexpected, warn_once
 from core.trading.contracts import MAINTENANCE
 from data.clock import iso
 from data.errors import InputError, NoData, SextantError
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from analysis.report import ModuleReport
     from core.alerts import Alert
     from core.courier import Courier
-    from core.paper.broker import Account, Broker, Step
+    from core.paper.broker import Account, Broker, Hook, Step
     from core.paper.ledger import Transaction
     from core.paper.record import Curve
     from core.paper.runner import Runner
@@ -49,7 +48,6 @@ class Dealing(Learning):
     _looking: Thread | None = None
     _wishes: tuple[int, Settings] | None = None  # when settings were saved, and they
     _drift_day = 0
-    _sides: Mapping[str, bool] = MappingProxyType({})  # where each level stood at the last look
 
     @cached_property
     def _code(self) -> str:
@@ -61,32 +59,35 @@ class Dealing(Learning):
 
         return Broker(self.paper_ledger, self, self._code)
 
-    def runner(self) -> Runner:
-        """The runner of this home and world; `python -m core run` is what calls its `run`."""
+    def runner(self, **more: Any) -> Runner:
+        """The runner of this home and world; `python -m core run` is what calls its `run`. `more` as the runner takes it."""
         from core.paper.runner import Runner
 
-        return Runner(self, self.paper_ledger, self.broker, hooks=(self._freeze_forecasts, self._tell), restarted=self._tell_restart,
-                      idle=(self._beside,))
+        return Runner(self, self.paper_ledger, self.broker, hooks=(self._tell,), ahead=self._forecasts_ahead,
+                      restarted=self._tell_restart, idle=(self._beside,), **more)
 
     # -- what the runner does beside trading ----------------------------------------------------------------------
 
-    def _freeze_forecasts(self, change: Transaction, step: Step) -> None:
-        """What the models of the account's rules say of this bar, before anybody knows what came of it (X5)."""
+    def _forecasts_ahead(self, closed_ms: int, late: bool) -> Hook:
+        """What the models of the account's rules say of this bar, before anybody knows what came of it (X5): worked out here, without
+        the write lock, and written with the bar."""
         from core.strategies import strategy
 
-        account = self.broker.account()
-        if account is None or step.late:
-            return
-        for name in dict.fromkeys(part.partition("@")[0].strip() for part in account.terms.rule.split(",")):
-            if label := strategy(name).forecasts:
-                keys = [self.key(s, account.terms.interval, account.terms.market) for s in account.terms.symbols]
-                try:
-                    rows = self.frozen_calls(keys, label, at_ms=step.closed_ms)
-                except Exception as error:  # noqa: BLE001 - a model that fails takes no stop and no exit with it
-                    unexpected(error)
-                    continue
-                for row in rows:
-                    change.add("predictions", row)
+        account, rows = self.broker.account(), []
+        if account is not None and not late:
+            keys = [self.key(s, account.terms.interval, account.terms.market) for s in account.terms.symbols]
+            for name in dict.fromkeys(part.partition("@")[0].strip() for part in account.terms.rule.split(",")):
+                if label := strategy(name).forecasts:
+                    try:
+                        rows += self.frozen_calls(keys, label, at_ms=closed_ms)
+                    except Exception as error:  # noqa: BLE001 - a model that fails takes no stop and no exit with it
+                        unexpected(error)
+
+        def write(change: Transaction, _: Step) -> None:
+            for row in rows:
+                change.add("predictions", row)
+
+        return write
 
     def _tell(self, change: Transaction, step: Step) -> None:
         from core.alerts import keep, of_step
@@ -103,15 +104,19 @@ class Dealing(Learning):
         keep(change, [Alert(f"runner/{now}", now, "runner", "", words)], wishes.alert_kinds, notifies=len(wishes.notify))
 
     def _saved_wishes(self) -> Settings:
-        """The settings in force: what people save while the runner works counts for its alerts. A broken file changes nothing."""
+        """The settings in force: what people save while the runner works counts for its alerts. A broken file changes nothing and is
+        logged once."""
         from core.settings import SAVED, load_settings
 
+        file, saved = self.settings.home / SAVED, 0
         try:
-            saved = (self.settings.home / SAVED).stat().st_mtime_ns
+            saved = file.stat().st_mtime_ns
             if self._wishes is None or self._wishes[0] != saved:
                 self._wishes = saved, load_settings(self.settings.home)
-        except (OSError, SextantError):
-            pass
+        except FileNotFoundError:
+            pass  # nobody has saved any
+        except (OSError, SextantError) as error:
+            warn_once(f"settings/{file}/{saved}", f"the saved settings cannot be used, the ones before hold: {error}")
         return self.settings if self._wishes is None else self._wishes[1]
 
     def _beside(self) -> None:
@@ -128,10 +133,9 @@ class Dealing(Learning):
         for act in (partial(self.look_round, score=score), self.settle, self.courier().deliver):
             try:
                 act()
-            except OperationalError:
-                continue  # a full disk: the runner says so
             except Exception as error:  # noqa: BLE001 - logged under a code, and tried again
-                unexpected(error)
+                if not hindrance(error):  # of a full disk the runner speaks
+                    unexpected(error)
         self.paper_ledger.close()
 
     def look_round(self, *, score: bool = True) -> None:
@@ -140,12 +144,14 @@ class Dealing(Learning):
 
         now, wishes = self.clock.now_ms(), self._saved_wishes()
         levels = [alerts.Level.parse(text) for text in wishes.alert_levels]
-        crossed, self._sides = alerts.levels_crossed(self, levels, self._sides)
+        known = alerts.stored_sides(self.paper_ledger)
+        crossed, sides = alerts.levels_crossed(self, levels, known)
         kinds = {"both": ("daily", "weekly"), "none": ()}.get(wishes.reports, (wishes.reports,))
         found = [*crossed, *alerts.watched(self, wishes, score=score), *self._drifted(now, wishes),
                  *(r.alert() for r in reports.due(self, kinds, now))]
-        if found:
+        if found or sides != known:
             with self.paper_ledger.transaction(now, "alerts") as change:
+                alerts.store_sides(change, sides, now)
                 alerts.keep(change, found, wishes.alert_kinds, notifies=len(wishes.notify))
 
     def _drifted(self, now: int, wishes: Settings) -> list[Alert]:

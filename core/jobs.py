@@ -28,6 +28,7 @@ from data.storage.transactions import immediate
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT_EVERY_S = 0.25
+MOST_ID = 2**63 - 1  # what SQLite can look for
 KEPT = 200  # finished jobs that are remembered
 OPEN = ("waiting", "running")
 
@@ -101,8 +102,10 @@ class Jobs:
         return self.get(int(number or 0))
 
     def get(self, number: int) -> Job:
-        with self._reading() as db:
-            row = db.execute("select * from jobs where id = ?", (number,)).fetchone()
+        row = None
+        if 0 < number <= MOST_ID:
+            with self._reading() as db:
+                row = db.execute("select * from jobs where id = ?", (number,)).fetchone()
         if row is None:
             raise InputError(f"there is no job {number}; python -m core job lists them")
         return _job(row)
@@ -114,6 +117,7 @@ class Jobs:
 
     def cancel(self, number: int) -> Job:
         """Ask a job to stop: at once if it waits, at its next report if it runs."""
+        self.get(number)
         with self._writing() as db:
             db.execute("update jobs set cancel = 1 where id = ?", (number,))
             db.execute("update jobs set state = 'cancelled', ended_ms = ? where id = ? and state = 'waiting'",

@@ -113,6 +113,8 @@ class Judging(Holdings):
         if at_ms is not None and at_ms <= since_ms:
             raise InputError(f"the later moment {iso(at_ms)} is not after {iso(since_ms)}; swap --since and --at")
         end = at_ms if at_ms is not None else (self.reader.last_close_ms(key) or since_ms) + 1
+        if since_ms >= end:
+            raise InputError(f"the newest candle of {key} closed {iso(end - 1)}, not after {iso(since_ms)}; ask for an earlier moment")
         bars = min(MOST_CHANGE_BARS, max(2, (end - since_ms) // key.interval.ms + 2))
         view = self.view(key, at_ms=at_ms, more_bars=bars - 1)
         names = {c.name for c in COMPOSITES}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ _SECRET = re.compile(
     r"(?i)((?:api[_-]?key|apikey|secret|token|password|passwd|signature|authorization|x-mbx-apikey)[\"']?\s*[=:]\s*[\"']?)"
     r"(?:bearer\s+)?[^\s\"'&,;]+|(bot\d{6,}:)[\w-]{20,}|(sk-)[\w-]{8,}"
 )
+
+MOST_WARNED = 1_000
+_warned: dict[str, None] = {}
+_warning = threading.Lock()
 
 
 def mask(text: str) -> str:
@@ -48,3 +53,14 @@ def unexpected(error: BaseException) -> str:
     code = "E-" + hashlib.sha256(f"{type(error).__name__}{where}".encode()).hexdigest()[:4].upper()
     logger.error(f"{code} " + "".join(trace).replace("\n", "\n    "))
     return code
+
+
+def warn_once(subject: str, words: str) -> None:
+    """Log a warning, once a process for each subject; of more than `MOST_WARNED` subjects the oldest are forgotten."""
+    with _warning:
+        if subject in _warned:
+            return
+        _warned[subject] = None
+        if len(_warned) > MOST_WARNED:
+            del _warned[next(iter(_warned))]
+    logger.warning(words)

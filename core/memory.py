@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from contextlib import suppress
 from typing import Any
 
 M_ARENA_MAX = -8  # of <malloc.h>
 HEAPS = 2
 
 
-def _libc() -> Any:
-    return ctypes.CDLL(None) if sys.platform == "linux" else None
+def _glibc() -> Any:
+    """The C library where it has these calls, else None: other systems and other C libraries (musl) do without."""
+    if sys.platform != "linux":
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
 
 
 def few_heaps() -> None:
     """At most two heaps from now on, as MALLOC_ARENA_MAX=2 in the environment would have said before the start."""
-    with suppress(OSError, AttributeError):
-        _libc().mallopt(M_ARENA_MAX, HEAPS)
+    library = _glibc()
+    if library is not None:
+        library.mallopt(M_ARENA_MAX, HEAPS)
 
 
 def give_back() -> None:
     """Return freed pages to the system; a few milliseconds after much has been freed."""
-    with suppress(OSError, AttributeError):
-        _libc().malloc_trim(0)
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)

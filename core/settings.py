@@ -22,6 +22,7 @@ from data.market import Interval, Market, parse_symbol
 from data.storage.durable import no_fault, replace_file
 
 ROOT = Path(__file__).resolve().parent.parent
+COMMUNITY_CLOUD = Path("/mount/src")  # where Streamlit Community Cloud puts a repository; its disk does not last
 DEFAULT_WATCHLIST = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT",
                      "DOGEUSDT", "AVAXUSDT", "LINKUSDT", "DOTUSDT", "LTCUSDT", "TRXUSDT")
 ELSEWHERE = {"SEXTANT_REAL_DATA", "SEXTANT_TEST_SEED"}  # read by the tests, not by the product
@@ -39,6 +40,7 @@ class Settings(BaseSettings):
     world : `auto` shows real data if there is any, else the simulated exchange; `real` or `simulated` decide it
     network : `auto` asks the exchange and the other sources; `off` asks none (alerts and the assistant go where you set them up)
     endpoint : a simulated exchange on this computer instead of the real one, e.g. http://127.0.0.1:9000; nothing else is accepted
+    storage : `lasting`, or `temporary` where the disk is wiped at a restart (Streamlit Community Cloud, found by itself): pages then say so
     simulator_seed : another seed is another simulated world
     threads : symbols scored at the same time, 1 to 16
     owner_password : what allows changes on a public page; never shown
@@ -64,6 +66,7 @@ class Settings(BaseSettings):
     world: Literal["auto", "real", "simulated"] = "auto"
     network: Literal["auto", "off"] = "auto"
     endpoint: str = ""
+    storage: Literal["lasting", "temporary"] = "temporary" if COMMUNITY_CLOUD in ROOT.parents else "lasting"
     simulator_seed: Annotated[int, Field(ge=0, le=2**31)] = 7
     threads: Annotated[int, Field(ge=1, le=16)] = 2
     owner_password: SecretStr | None = None

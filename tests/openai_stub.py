@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.loopback_http import QuietHandler, http_server
 
 KEY = "sk-loopback-0123456789"
 CONTEXT_ERROR = {"error": {"message": "This model's maximum context length is 8192 tokens. Please reduce the length of the messages.",
@@ -20,7 +21,7 @@ class Turn:
     """One answer. `calls` are (tool, arguments), arguments as an object or as raw text; `chunk` characters go into one event.
 
     `body` replaces the stream; `cut` breaks the line after the first events; `hang` waits before the end until the server is closed;
-    `drip` sends comments for ever and nothing else; `pace` seconds lie between events, for watching.
+    `drip` sends comments for ever and nothing else; `pace` seconds lie between events, for watching; without `mark` the stream just ends.
     """
 
     text: str = ""
@@ -35,6 +36,7 @@ class Turn:
     chunk: int = 7
     usage: tuple[int, int] | None = (100, 20)
     cost: float | None = None
+    mark: bool = True
 
 
 Script = Callable[[dict[str, Any]], Turn]
@@ -93,7 +95,8 @@ def _events(turn: Turn) -> Iterator[bytes]:
         bill = {"prompt_tokens": turn.usage[0], "completion_tokens": turn.usage[1], "total_tokens": sum(turn.usage)}
         yield b"data: " + json.dumps({"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "stub", "choices": [],
                                       "usage": bill | ({} if turn.cost is None else {"cost": turn.cost})}).encode() + b"\n\n"
-    yield b"data: [DONE]\n\n"
+    if turn.mark:
+        yield b"data: [DONE]\n\n"
 
 
 @contextmanager
@@ -102,28 +105,31 @@ def model_server(script: Script | Sequence[Turn]) -> Iterator[Model]:
     model = Model("")
     turns = None if callable(script) else list(script)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+    class Handler(QuietHandler):
+        taken = False
 
-        def do_POST(self) -> None:
+        def do_POST(self) -> None:  # noqa: N802
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            if self.taken:  # as a server that closes a line it thought idle, at the very moment the next question is on it
+                self.close_connection = True
+                return
+            self.taken = True
             request = json.loads(body)
             model.requests.append(request)
             model.headers.append({k.lower(): v for k, v in self.headers.items()})
             model.paths.append(self.path)
             turn = script(request) if callable(script) else turns[min(len(model.requests), len(turns)) - 1]
-            with suppress(BrokenPipeError, ConnectionResetError):
+            try:
                 self._answer(turn)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802
             model.paths.append(self.path)
             self.send_error(404)
 
         def _answer(self, turn: Turn) -> None:
-            self.close_connection = True
             self.send_response(turn.status)
-            self.send_header("connection", "close")  # else a second call may take the line that is just being closed
             for name, value in turn.headers:
                 self.send_header(name, value)
             if turn.body is not None:
@@ -139,7 +145,8 @@ def model_server(script: Script | Sequence[Turn]) -> Iterator[Model]:
             events = list(_events(turn))
             for n, event in enumerate(events):
                 if turn.cut and n == max(2, len(events) // 2):
-                    return  # no last chunk: the line is cut
+                    self.close_connection = True  # no last chunk: the line is cut
+                    return
                 if turn.hang and n == len(events) - 1:
                     model.closing.wait(20)
                 self._chunk(event)
@@ -151,18 +158,9 @@ def model_server(script: Script | Sequence[Turn]) -> Iterator[Model]:
             self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
             self.wfile.flush()
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    model.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    try:
-        yield model
-    finally:
-        model.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+    with http_server(Handler) as url:
+        model.url = f"{url}/v1"
+        try:
+            yield model
+        finally:
+            model.closing.set()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.loopback_http import QuietHandler, http_server
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,8 @@ def stub_server(answer: Callable[[str], Reply] | Reply) -> Iterator[Stub]:
     """`answer` gets the path with its query; `stub.seen` holds (method, path, headers)."""
     stub = Stub("", answer if callable(answer) else lambda _path: answer)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    class Handler(QuietHandler):
         wbufsize = -1  # headers and body in one packet: two would wait 40 ms for each other
-        disable_nagle_algorithm = True
 
         def handle_any(self) -> None:
             stub.seen.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
@@ -54,17 +52,5 @@ def stub_server(answer: Callable[[str], Reply] | Reply) -> Iterator[Stub]:
 
         do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    stub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with http_server(Handler) as stub.url:
         yield stub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)

@@ -178,8 +178,10 @@ class Told:
                 self._notice("cancelled", "Stopped by you.")
             raise
         finally:
-            self._keep()
-            self.ended.set()
+            try:
+                self._keep()
+            finally:
+                self.ended.set()
 
     def _notice(self, kind: str, words: str) -> Notice:
         self.notices.append(Notice(kind, self.desk.facts.guard.clean(words, 600)))

@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from core.assistant.facts import SHARES, Fact, Facts, Unit
+from core.assistant.facts import SHARES, Fact, Facts, Unit, coins
 from core.assistant.numbers import Number, ascii_digits, numbers
 from data.market import Interval
 
@@ -66,6 +66,7 @@ def language(text: str, otherwise: str = "en") -> str:
 _BARE = (Unit.SCORE, Unit.STEP, Unit.COUNT, Unit.NUMBER, Unit.PRICE, Unit.MONEY)
 _WORDED = {"bps": "bps", "hours": "hours", "days": "days", "bars": "bars", "minutes": "minutes", "seconds": "s", "times": "x", "atr": "ATR",
            "weeks": "weeks", "months": "months", "years": "years", "points": "points"}
+_CURRENCIES = {"money": ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "quote"), "euros": ("EUR",), "lira": ("TRY",), "pounds": ("GBP",)}
 _STRUCTURE = re.compile(r"^\s*(?:\w+\s)?(?:reasons?|points?|things?|steps?|parts?|ways?|options?|questions?|caveats?|notes?|sentences?|"
                         r"neden\w*|nokta\w*|şey\w*|adım\w*|madde\w*|yol\w*|soru\w*|uyarı\w*|başlık\w*|cümle\w*|not)\b", re.IGNORECASE)
 _POINTING = re.compile(r"(?:\b(?:these|those|both|all|bu|şu|her)\s)$", re.IGNORECASE)
@@ -255,10 +256,14 @@ def _same_unit(number: Number, fact: Fact) -> bool:
     percent = fact.unit in SHARES or fact.words.startswith("%")
     if unit == "share":
         return percent
-    if unit == "money":
-        return fact.unit in (Unit.PRICE, Unit.MONEY) or fact.words in ("USDT", "quote")
+    if unit in _CURRENCIES:
+        if fact.unit not in (Unit.PRICE, Unit.MONEY) and fact.words not in ("USDT", "quote"):
+            return False
+        return (fact.words or (coins(fact.symbol)[1] if fact.symbol else "USDT")) in _CURRENCIES[unit]
     if unit == "base":
-        return fact.unit is Unit.NUMBER and bool(re.fullmatch(r"[A-Z]{2,8}", fact.words))
+        coin = re.search(r"[A-Za-z]+$", number.text)
+        named = coin is not None and coin[0].upper() in (fact.words, "COIN", "COINS")  # half a bitcoin is not half an ether
+        return fact.unit is Unit.NUMBER and named and bool(re.fullmatch(r"[A-Z]{2,8}", fact.words))
     if unit:
         return unit in _WORDED and fact.words.split(" ")[0] == _WORDED[unit]
     return fact.unit in _BARE and fact.words not in _WORDED.values()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.clock import Clock
+from core.logbook import warn_once
+from data.clock import Clock, iso
 from data.errors import DamagedState, DataError, InputError
 from data.storage.transactions import immediate
 
@@ -88,17 +89,23 @@ class Conversations:
         return tuple(Conversation(*row) for row in rows)
 
     def messages(self, conversation: int) -> tuple[Message, ...]:
-        """Oldest first; none where there is no such conversation. A message that cannot be read is left out."""
+        """Oldest first; none where there is no such conversation. In the place of a message that cannot be read stands a notice that
+        says so, with no text a model could read."""
         with self.reading() as db:
             rows = db.execute("select m.id, m.role, m.at_ms, m.content from messages m join conversations c on c.id = m.conversation "
                               "where c.id = ? and c.world = ? order by m.id", (conversation, self._world)).fetchall()
-        out = []
-        for number, role, at_ms, content in rows:
-            try:
-                out.append(Message(number, role, at_ms, dict(json.loads(content))))
-            except (ValueError, TypeError):
-                continue
-        return tuple(out)
+        return tuple(self._message(*row) for row in rows)
+
+    def _message(self, number: int, role: str, at_ms: int, content: str) -> Message:
+        try:
+            found = json.loads(content)
+        except (ValueError, TypeError, RecursionError):
+            found = None
+        if isinstance(found, dict):
+            return Message(number, role, at_ms, found)
+        warn_once(f"message/{self._path}/{number}", f"message {number} of {self._path.name} is damaged and cannot be shown")
+        said = f"A message of {iso(at_ms)} is damaged and cannot be shown."
+        return Message(number, "assistant", at_ms, {"text": "", "notices": [{"kind": "damaged", "words": said}]})
 
     def delete(self, conversation: int) -> None:
         """Its messages and what was proposed in it; the log of calls stays."""

@@ -76,6 +76,7 @@ class Endpoint:
                 del request.headers[name]
 
         http = httpx2.Client(trust_env=False, follow_redirects=False, event_hooks={"request": [fenced]}, verify=base.scheme == "https",
+                             limits=httpx2.Limits(max_keepalive_connections=0),  # a server may close an idle line as we take it again
                              timeout=httpx2.Timeout(min(READ_S, timeout_s), connect=min(CONNECT_S, timeout_s)))
         key = self._settings.assistant_key
         return openai.OpenAI(api_key=key.get_secret_value() if key else "none", base_url=self._settings.assistant_url, http_client=http,

@@ -33,6 +33,17 @@ class Unit(StrEnum):
 
 
 SHARES = (Unit.SHARE, Unit.CHANGE)
+_QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "TRY", "EUR", "GBP", "BRL", "BTC", "ETH", "BNB")
+
+
+def coins(symbol: str) -> tuple[str, str]:
+    """What is traded and what it is paid in; ("units", "quote") where a symbol does not say.
+
+    >>> coins("BTCUSDT"), coins("ETHBTC"), coins("XY")
+    (('BTC', 'USDT'), ('ETH', 'BTC'), ('units', 'quote'))
+    """
+    quote = next((q for q in _QUOTES if symbol.endswith(q) and len(symbol) > len(q)), "")
+    return (symbol.removesuffix(quote), quote) if quote else ("units", "quote")
 
 
 @dataclass(frozen=True)

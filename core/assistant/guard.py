@@ -22,21 +22,18 @@ class Guard:
         forms = {form for secret in secrets if len(secret) >= FEWEST_SECRET for form in _forms(secret)}
         ordered = sorted(forms, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, ordered)), re.IGNORECASE) if ordered else None
+        self.longest = len(ordered[0]) if ordered else 0  # form of a secret, in characters: so much of a stream is held back
 
     def clean(self, text: str, most: int = 4_000) -> str:
         """Visible text without secrets, at most so many characters."""
         shown = self.hide(mask(visible(text)))
         return shown if len(shown) <= most else shown[: most - 1].rstrip() + "…"
 
-    def hide(self, text: str) -> str:
-        """The text without secrets: those of this installation, and what looks like a key."""
-        text = _KEYS.sub(HIDDEN, text)
+    def hide(self, text: str, *, goes_on: bool = False) -> str:
+        """The text without secrets: those of this installation, and what looks like a key. Where the text `goes_on`, a key at its end
+        is left until all of it is there: hidden in part, the rest would stand open behind it."""
+        text = _KEYS.sub(lambda m: m[0] if goes_on and m.end() == len(text) else HIDDEN, text)
         return self._secrets.sub(HIDDEN, text) if self._secrets else text
-
-    @property
-    def longest(self) -> int:
-        """Length of the longest form of a secret: so much of a stream is held back."""
-        return max((len(re.sub(r"\\(.)", r"\1", p)) for p in self._secrets.pattern.split("|")), default=0) if self._secrets else 0
 
 
 def visible(text: str) -> str:
@@ -75,7 +72,7 @@ def safe_markdown(text: str) -> str:
     text = re.sub(r"([\[\]`$~])", r"\\\1", text)
     text = _SCHEME.sub(lambda m: f"{m[1]}\\[:\\]" if m[1].lower() in _LINKING else m[0], text)
     text = re.sub(r"(?i)\bwww\.", r"www\\[.\\]", text)
-    return re.sub(r"(?<=\w)@(?=\w)", " (at) ", text)
+    return re.sub(r"(?<=[\w.+-])@(?=\w)", " (at) ", text)
 
 
 def literal(text: str) -> str:

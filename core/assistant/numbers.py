@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ _FOUND = re.compile(rf"""
       | (?<!\w){_MONTH}\.?\s+\d{{1,2}}(?:st|nd|rd|th)?(?:,\s*\d{{4}})?(?![\d.,:%]*\d)(?!\s*[%$])
       | (?<!\w){_MONTH}\s+\d{{4}}(?!\d))
   | (?P<clock>(?<![\w.,:])\d{{1,2}}:\d{{2}}(?::\d{{2}})?(?![\d:]))
-  | (?P<name>(?<![\w])[^\W\d][\w/.-]*?\d[\w/]*(?:[.-]\w+)*)
+  | (?P<name>(?<![\w])[^\W\d][\w/.-]{{0,60}}?\d[\w/]*(?:[.-]\w+)*)
   | (?P<digits>(?:(?<![\w\d)])[-+−±~≈]\s?)?(?:[$€₺£]\s?)?{_AMOUNT})
   | (?P<words>(?<!\w)[^\W\d_]+(?!\w))
 """, re.VERBOSE | re.IGNORECASE)
@@ -29,7 +30,8 @@ _UNITS = (  # the first that fits after the number wins
     ("share", r"%|percent(?:age)?\b(?!\s*points?)|per\s+cent\b|pct\b|yüzde\b(?!\s*\d)"),
     ("points", r"percentage\s+points?\b|pp\b|yüzdelik\s+puan\w*|puan\w*"),
     ("bps", r"bps?\b|basis\s+points?\b|baz\s+puan\w*"),
-    ("money", r"usdt?\b|dollars?\b|dolar\w*|\$|€|euros?\b|avro\w*|tl\b|lira\w*"),
+    ("money", r"usdt?\b|dollars?\b|dolar\w*|\$"), ("euros", r"€|eur\b|euros?\b|avro\w*"), ("lira", r"₺|tl\b|lira\w*"),
+    ("pounds", r"£|gbp\b|pounds?\b|sterlin\w*"),
     ("hours", r"h\b|hrs?\b|hours?\b|saat\w*"), ("days", r"d\b|days?\b|gün\w*|günlük\b"), ("minutes", r"min\b|minutes?\b|dakika\w*|dk\b"),
     ("weeks", r"weeks?\b|hafta\w*"), ("months", r"months?\b|ay\b|aylık\b|aydır\b"), ("years", r"years?\b|yıl\w*|sene\w*"),
     ("seconds", r"s\b|sec\b|seconds?\b|saniye\w*"), ("bars", r"bars?\b|candles?\b|mum\w*|bar\w*"),
@@ -40,6 +42,7 @@ _SCALE = re.compile(r"(?:(?P<k>k\b|thousand\b|bin\b)|(?P<m>mn?\b|million\b|milyo
                     r"|(?P<t>trillion\b|trilyon\b))", re.IGNORECASE)
 _GAP = r"[ \t\u00a0\u202f]?-?"
 _TIGHT = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+MARKS = {"$": "money", "€": "euros", "₺": "lira", "£": "pounds"}
 LOOK_AHEAD = 40  # characters after a number that may say what it is
 
 
@@ -124,7 +127,8 @@ def _one(text: str, match: re.Match[str], kind: str, locale: str) -> Number | No
         return Number(start, end, "digits", said)
     value, step, shown = read
     sign = -1.0 if re.match(r"[-−]", said) else 1.0
-    unit = "money" if re.search(r"[$€₺£]", said) else ""
+    mark = re.search(r"[$€₺£]", said)
+    unit = MARKS[mark[0]] if mark else ""
     return _with_unit(text, start, end, "digits", value, step, shown, sign, unit, signed=said[0] in "-−+")
 
 
@@ -146,7 +150,8 @@ def _with_unit(text: str, start: int, end: int, kind: str, value: float, step: f
     tail = re.compile(r"['’]?[^\W\d_]+").match(text, end) if kind == "digits" and end < len(text) and found is None else None
     if tail is not None and tail.start() == end and tail[0][0] not in "'’" and not unit:
         unit = "other:" + tail[0].lower()  # 67abc: a unit nobody knows
-    return Number(start, end, kind, text[start:end], sign * value, unit, step, shown, signed)
+    known = value if math.isfinite(value) else None  # four hundred digits are no figure
+    return Number(start, end, kind, text[start:end], None if known is None else sign * known, unit, step, shown, signed)
 
 
 def _is_date(said: str, kind: str) -> bool:
@@ -217,5 +222,5 @@ def _counted(text: str, start: int, end: int) -> bool:
         about = re.search(r"\b(?:about|almost|nearly|over|roughly|than)\s(?:a\s)?$", before, re.IGNORECASE)
         ordinal = re.search(r"\b(?:first|second|third|last|other)\s$", before, re.IGNORECASE)  # the second half of the day
         of = None if ordinal else re.compile(r"\s(?:of|as|the)\s" if word != "third" else r"\sof\s").match(text, end) or about
-    return bool((unit is not None and unit.lastgroup in ("share", "bps", "money", "times", "points")) or of
+    return bool((unit is not None and unit.lastgroup in ("share", "bps", "money", *MARKS.values(), "times", "points")) or of
                 or re.search(r"(?:%|(?<!\w)yüzde)\s?$", text[:start], re.IGNORECASE))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from analysis.composites import COMPOSITES, by_name
 from core.assistant.desk import Desk, part_value, price_places, score_row, word
-from core.assistant.facts import Found, Row, Unit
+from core.assistant.facts import Found, Row, Unit, coins
 from data.clock import parse_time
 from data.errors import DataError, InputError, SextantError
 from data.market import DAY_MS, HOUR_MS, SeriesKey
@@ -32,7 +32,7 @@ def price(desk: Desk, symbol: Symbol = "", interval: Interval = "") -> Found:
     row, status = desk.sextant.board_row(key.symbol, key.interval, key.market, score=False), desk.sextant.status(key)
     source, places = desk.source("price", key, int(candles.close_time[-1])), price_places(candles.close)
     newest = candles.closed_before(int(candles.close_time[-1]) + 1).tail(day)
-    facts = (*source.fact("price", row.price, Unit.PRICE, "USDT", places=places),
+    facts = (*source.fact("price", row.price, Unit.PRICE, coins(key.symbol)[1], places=places),
              *source.fact("change over 24 hours", row.change_24h, Unit.CHANGE),
              *source.fact("span of the change", 24, Unit.COUNT, "hours"),
              *source.fact("highest price of the day", float(newest.high.max()), Unit.PRICE, places=places),
@@ -131,9 +131,9 @@ def signal(desk: Desk, symbol: Symbol = "", interval: Interval = "", rule: Rule 
              *source.fact("stop-loss price", card.stop_loss, Unit.PRICE, places=places),
              *source.fact("take-profit price", card.take_profit, Unit.PRICE, places=places),
              *source.fact("reward over risk", card.risk_reward, Unit.NUMBER),
-             *source.fact("size", card.size, Unit.NUMBER, _base(key.symbol)),
-             *source.fact("notional", card.notional, Unit.MONEY, "USDT"), *source.fact("share of equity at risk", card.risk_share,
-                                                                                       Unit.SHARE))
+             *source.fact("size", card.size, Unit.NUMBER, coins(key.symbol)[0]),
+             *source.fact("notional", card.notional, Unit.MONEY, coins(key.symbol)[1]),
+             *source.fact("share of equity at risk", card.risk_share, Unit.SHARE))
     rows = [Row(about.title, facts, "" if card.confidence is not None else f"confidence: {card.confidence_reason}")]
     rows += [Row("reason", source.fact("reason", r, Unit.WORDS)) for r in card.reasons[:6]]
     rows += [Row(f"limit {v['limit']}", source.fact(f"limit {v['limit']}", v["words"], Unit.WORDS)) for v in card.verdicts if not v["ok"]]
@@ -171,7 +171,7 @@ def candles(desk: Desk, symbol: Symbol = "", interval: Interval = "", bars: Bars
         facts = [*source.fact("open time", int(found.open_time[n]), Unit.TIME)]
         for name, series in (("open", found.open), ("high", found.high), ("low", found.low), ("close", found.close)):
             facts += source.fact(name, float(series[n]), Unit.PRICE, places=places)
-        facts += source.fact("volume", float(found.volume[n]), Unit.NUMBER, _base(key.symbol))
+        facts += source.fact("volume", float(found.volume[n]), Unit.NUMBER, coins(key.symbol)[0])
         rows.append(Row("candle", tuple(facts)))
     return source.found(f"Candles of {key.symbol} {key.interval}", rows)
 
@@ -196,7 +196,8 @@ def watchlist(desk: Desk, interval: Interval = "") -> Found:
             continue
         line = desk.sextant.board_row(symbol, key.interval, key.market, score=False)
         source = desk.source("watchlist", key, line.as_of_ms or 0)
-        facts = [*source.fact(f"{symbol} price", line.price, Unit.PRICE, "USDT", places=price_places(line.closes) if line.closes else 2),
+        facts = [*source.fact(f"{symbol} price", line.price, Unit.PRICE, coins(symbol)[1],
+                              places=price_places(line.closes) if line.closes else 2),
                  *source.fact(f"{symbol} change over 24 hours", line.change_24h, Unit.CHANGE)]
         for name in ("trend_strength", "risk_exposure") if line.card else ():
             facts += score_row(source, by_name(name).title, line.card.composite(name)).facts[:2]  # type: ignore[union-attr]
@@ -242,13 +243,6 @@ def _input(desk: Desk, name: str, titles: Mapping[str, str]) -> str:
     """How an input is called: "A.rsi" is a metric of module A."""
     letter, _, metric = name.partition(".")
     return titles.get(name) or (desk.sextant.module(letter).metric(metric).title if metric else word(name))
-
-
-def _base(symbol: str) -> str:
-    for quote in ("USDT", "USDC", "FDUSD", "TRY"):
-        if symbol.endswith(quote) and len(symbol) > len(quote):
-            return symbol[: -len(quote)]
-    return "units"
 
 
 READING = (price, scores, module, composite, what_changed, flips, signal, forecast, candles, chart, watchlist, lab)

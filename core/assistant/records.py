@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from core.assistant.desk import Desk, price_places
-from core.assistant.facts import Found, Row, Unit
+from core.assistant.facts import Found, Row, Unit, coins
 from core.assistant.reading import Interval, Symbol
 from data.market import Interval as Bars
 from data.market import SeriesKey
@@ -53,9 +53,10 @@ def paper(desk: Desk) -> Found:
     source = desk.source("paper account")
     if status["account"] is None:
         return source.found("Paper account", (Row("account", (), status["reason"]),))
-    rows = [Row("account", (*source.fact("equity", status["equity"], Unit.MONEY, "USDT"),
-                            *source.fact("cash", status["cash"], Unit.MONEY, "USDT"),
-                            *source.fact("start capital", status["capital"], Unit.MONEY, "USDT"),
+    quote = coins(status["terms"]["symbols"][0])[1]  # an account is kept in what its symbols are paid in
+    rows = [Row("account", (*source.fact("equity", status["equity"], Unit.MONEY, quote),
+                            *source.fact("cash", status["cash"], Unit.MONEY, quote),
+                            *source.fact("start capital", status["capital"], Unit.MONEY, quote),
                             *source.fact("closed trades", status["trades"], Unit.COUNT),
                             *source.fact("open positions", len(status["positions"]), Unit.COUNT),
                             *source.fact("waiting orders", len(status["orders"]), Unit.COUNT),
@@ -67,7 +68,8 @@ def paper(desk: Desk) -> Found:
                  *own.fact("quantity", float(p["quantity"]), Unit.NUMBER),
                  *own.fact("entry price", float(p["entry"]), Unit.PRICE, places=places),
                  *own.fact("price", p["price"], Unit.PRICE, places=places),
-                 *own.fact("profit of the position", p["pnl"], Unit.MONEY, "USDT"), *own.fact("stop", p["stop"], Unit.PRICE, places=places),
+                 *own.fact("profit of the position", p["pnl"], Unit.MONEY, coins(p["symbol"])[1]),
+                 *own.fact("stop", p["stop"], Unit.PRICE, places=places),
                  *own.fact("target", p["target"], Unit.PRICE, places=places))
         rows.append(Row(p["symbol"], facts))
     return source.found("Paper account", rows)

@@ -10,6 +10,7 @@ from core.assistant.numbers import LOOK_AHEAD, ascii_digits, numbers
 
 CONTEXT = 320
 MOST_ANSWER = 20_000
+LONGEST_WORD = 600  # characters without a space: what goes on is no word, and is let go in parts
 ENOUGH = 24  # characters from which the language of an answer is known better than that of its question
 
 
@@ -48,7 +49,7 @@ class Answer:
         return self._judge(final=True)
 
     def _judge(self, *, final: bool) -> list[Piece]:
-        self._raw = self._guard.hide(self._raw)
+        self._raw = self._guard.hide(self._raw, goes_on=not final)
         text, start = self._past + self._raw, len(self._past)
         if len(text) >= ENOUGH and not self._claims.fixed:
             self._claims.locale = language(text, self._asked_in)
@@ -75,7 +76,8 @@ class Answer:
         """How far plain text may go: not into the last words, which may be part of a number, a secret or a reference."""
         end = max(start, len(text) - max(2, self._guard.longest))
         space = max(text.rfind(" ", start, end), text.rfind("\n", start, end))
-        end = space if space >= start else start
+        most = max(LONGEST_WORD, 2 * self._guard.longest)
+        end = space if space >= start else start if len(text) - start < most else len(text) - most // 2
         open_reference = text.find("{{", start)
         while open_reference >= 0:
             close = text.find("}}", open_reference)

@@ -134,8 +134,8 @@ def _value(name: str, value: Any, schema: Mapping[str, Any]) -> Any:
         if found is None:
             raise InputError(f"{name}: expected one of {', '.join(words[:40])}, got {_told(value)}{did_you_mean(value, words)}")
         return found
-    if isinstance(value, bool) or not isinstance(value,
-                                                 int | float) or not math.isfinite(value) or (kind == "integer" and value != int(value)):
+    known = isinstance(value, int | float) and not isinstance(value, bool) and value == value and abs(value) != math.inf
+    if not known or (kind == "integer" and value != int(value)):
         raise InputError(f"{name}: expected {'a whole number' if kind == 'integer' else 'a number'}, got {_told(value)}")
     if not schema["minimum"] <= value <= schema["maximum"]:
         raise InputError(f"{name}: expected {schema['minimum']} to {schema['maximum']}, got {_told(value)}")

@@ -206,6 +206,8 @@ class Desk:
     def _leave(self, b: int, s: int, position: Position, reference: float, reason: Reason, moment: int, *, ambiguous: bool = False) -> None:
         self._charge_funding(s, moment)
         contract, costs, side = self.plan.contracts[s], self.config.fees, position.side
+        reference, reason = self._bounded(position, reference, reason)
+        ambiguous = ambiguous and reason is not Reason.LIQUIDATION
         quantity = position.quantity
         if reason not in FORCED:
             quantity = min(quantity, fills.floor_quantity(self.room[s] / reference, contract.steps_per_unit))
@@ -234,6 +236,13 @@ class Desk:
         order = self.pending.get(s)
         if order is not None and order.side == side:
             del self.pending[s]  # what was still to be bought belonged to a position that is over
+
+    def _bounded(self, position: Position, reference: float, reason: Reason) -> tuple[float, Reason]:
+        """An isolated position has no more to lose than its margin: an exit beyond the bankruptcy price is a liquidation."""
+        if self.spot:
+            return reference, reason
+        bankrupt = self.account.bankruptcy_price(position)
+        return (bankrupt, Reason.LIQUIDATION) if position.side * (reference - bankrupt) < 0.0 else (reference, reason)
 
     def _record(self, b: int, position: Position, reason: Reason, moment: int, ambiguous: bool, optimistic: float) -> None:
         pnl = position.pnl

@@ -168,6 +168,7 @@ class Variant:
 
 
 IN_PLAN = ("break_sigmas", "break_bars", "break_stop_atr", "volatility_target")
+LAID_OUT = ("slippage", "slippage_bps", "extra_bps", "impact")  # costs that stand in the plan bar by bar
 SWEEP_METRICS = ("total_return", "sharpe", "sortino", "max_drawdown", "win_rate", "profit_factor", "trades", "exposure", "fees", "funding",
                  "refused")
 
@@ -211,7 +212,10 @@ def _same_plan(planned: Config, config: Config) -> None:
     """Refuse a set that would need another plan."""
     if config.limits is not planned.limits and any(getattr(config.limits, n) != getattr(planned.limits, n) for n in IN_PLAN):
         raise InputError(f"sweep: limits {', '.join(IN_PLAN)} are part of the plan and cannot differ between sets; build one each")
-    if config.fees.slippage is not planned.fees.slippage or config.fees.slippage_bps != planned.fees.slippage_bps:
+    limits = config.limits
+    if limits is not planned.limits and not (limits.tail_var is limits.tail_es is limits.correlation_cap is None):
+        raise InputError("sweep: runs without portfolio VaR, ES and correlation limits; leave them out, or run a backtest for each")
+    if any(getattr(config.fees, n) != getattr(planned.fees, n) for n in LAID_OUT):
         raise InputError("sweep: slippage is laid out in the plan and cannot differ between sets; build a plan for each")
 
 

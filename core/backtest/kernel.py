@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.backtest.kernel_loop import run
 from data.kernel import kernel
 
-PARTS = "6345ac08d5db"  # of kernel_loop.py, kernel_parts.py, fills.py, rule.py: changes when they do, lest old machine code survives them
+PARTS = "e080e1f0300e"  # of kernel_loop.py, kernel_parts.py, fills.py, rule.py: changes when they do, lest old machine code survives them
 
 
 @kernel

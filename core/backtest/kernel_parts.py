@@ -98,6 +98,10 @@ def find_exit(s, cfg, F, W, po, ph, pl, mark_low, mark_high, entered_here):
 def leave(s, b, reason, ref, at, ambiguous, cfg, A, F, W, ticks, steps, half, impact, trade_f, trade_w):
     """Give up what may be given up in this bar; records the trade when flat. True while nothing but the fill happened."""
     side, qty = W[s, SIDE], F[s, QTY]
+    if cfg[SPOT] == 0.0:
+        bankrupt = bankruptcy_price(F[s, ENTRY], cfg[LEVERAGE], side)
+        if side * (ref - bankrupt) < 0.0:
+            reason, ref, ambiguous = 5, bankrupt, False
     forced = reason == 1 or reason == 3 or reason == 5 or reason == 6
     if not forced:
         qty = min(qty, floor_quantity(F[s, ROOM] / ref, steps))

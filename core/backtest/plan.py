@@ -25,7 +25,7 @@ from data.frames import Candles
 from data.indicators.ranges import atr
 from data.market import DAY_MS, Costs, Interval, Market
 
-RULES = "7.1/2"  # version of the trading rules; part of every run id
+RULES = "7.1/3"  # version of the trading rules; part of every run id
 SIGMA_BARS, SIGMA_MINIMUM = 500, 100  # of the standard deviation a volatility break is measured in
 
 
@@ -174,6 +174,8 @@ class Plan:
         for name in ("open_time", "close_time", "open", "high", "low", "close", "quote_volume", "mark_high", "mark_low", "half", "impact",
                      "scale", "veto", "tighten", "hole_after", "fine_from", "fine_to", "fine", "stamp_time", "stamp_rate", "stamp_mark"):
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        if len(self.stamp_time):
+            digest.update(self.stamp_from.tobytes())  # whose stamps they are
         if self.returns is not None:
             digest.update(self.returns.day.tobytes() + self.returns.returns.tobytes())
         for table in (t for tables in self.tables for t in tables):

@@ -60,10 +60,10 @@ def write(study: Study, folder: Path) -> dict[str, str]:
     """Write the report; returns kind of file to its path."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files(study).items():
+            replace_file(folder / name, content, no_fault, "report")
     except OSError as error:
         raise InputError(f"--out {folder}: cannot be used as a folder ({error.strerror}); name another one") from None
-    for name, content in files(study).items():
-        replace_file(folder / name, content, no_fault, "report")
     return {kind: str(folder / name) for kind, name in KINDS.items()}
 
 

@@ -18,14 +18,14 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from core.faces.cli import _Parser, command_table
+from core.faces.cli import CommandParser, command_table
 from core.logbook import mask, unexpected
 from data.errors import DamagedState, DataError, InputError, LockHeld, SextantError, SourceError
 
 if TYPE_CHECKING:
     from core.sextant import Sextant
 
-HOSTS = ["127.0.0.1", "localhost", "testserver"]
+HOSTS = ["127.0.0.1", "localhost"]
 LARGEST_BODY = 64 << 10
 SymbolPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9]{2,20}$", description="e.g. BTCUSDT", examples=["BTCUSDT"])]
 Interval = Annotated[str, Query(pattern=r"^\d{1,2}[mhdwM]$", description="1m 5m 15m 1h 4h 1d ...")]
@@ -44,7 +44,7 @@ class Refused(Exception):
 def said(sextant: Sextant, word: str, arguments: list[str]) -> dict[str, Any]:
     """What a command prints with `--json`."""
     command = command_table()[word]
-    parser = _Parser(prog=f"python -m core {word}", add_help=False)
+    parser = CommandParser(prog=f"python -m core {word}", add_help=False)
     parser.add_argument("--json", action="store_true")
     command.arguments(parser)
     document, _ = command.run(sextant, parser.parse_args([*arguments, "--json"]))
@@ -84,7 +84,7 @@ def build_api(sextant: Sextant) -> FastAPI:
             raise Refused(403, "nothing can be changed: no token is set. Set SEXTANT_API_TOKEN and start the server again")
         given = authorization.removeprefix("Bearer ").strip()
         if not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
-            raise Refused(403, "expected the header Authorization: Bearer TOKEN with the token of SEXTANT_API_TOKEN")
+            raise Refused(403, "expected the word Bearer and the token of SEXTANT_API_TOKEN in the header Authorization")
 
     @api.exception_handler(Refused)
     def _refused(_: Request, error: Refused) -> JSONResponse:
@@ -106,7 +106,9 @@ def build_api(sextant: Sextant) -> FastAPI:
         if "transfer-encoding" in request.headers:
             return JSONResponse({"error": "a body needs its Content-Length"}, 411)
         length = request.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > LARGEST_BODY:
+        if not (length.isascii() and length.isdigit()):  # a superscript two is a digit, and no number
+            return JSONResponse({"error": "Content-Length: expected a number of bytes"}, 400)
+        if len(length) > 12 or int(length) > LARGEST_BODY:
             return JSONResponse({"error": f"the body is larger than {LARGEST_BODY >> 10} KiB"}, 413)
         return await go_on(request)
 

@@ -18,7 +18,7 @@ from core.faces.command import Command
 from data.errors import InputError, SextantError
 
 
-class _Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """An argparse parser whose errors are one line, with a hint."""
 
     def error(self, message: str) -> NoReturn:
@@ -59,7 +59,7 @@ def _run(arguments: list[str]) -> int:
         near = difflib.get_close_matches(word, commands, n=1)
         raise InputError(f"unknown command {word[:30]!r}{f'; did you mean {near[0]}?' if near else ''}; see python -m core --help")
     command = commands[word]
-    parser = _Parser(prog=f"python -m core {word}", description=command.help, epilog=f"example: {command.example}",
+    parser = CommandParser(prog=f"python -m core {word}", description=command.help, epilog=f"example: {command.example}",
                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     command.arguments(parser)

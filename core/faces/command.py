@@ -39,6 +39,17 @@ def moment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", metavar="TIME", help="what was known at this time, e.g. 2024-03-01T00:00:00Z (default: now)")
 
 
+def above_zero(text: str) -> int:
+    """A count as an argument: 0 is no default."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text[:20]!r}")
+    return value
+
+
 def series_key(sextant: Sextant, options: argparse.Namespace) -> SeriesKey:
     return sextant.key(options.symbol, options.interval, options.market)
 

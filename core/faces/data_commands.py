@@ -15,6 +15,7 @@ from data.errors import InputError
 if TYPE_CHECKING:
     from core.sextant import Sextant
     from data.collector import Progress
+    from data.simulator.venue_hosts import VenueUrls
 
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +85,10 @@ def _candles(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, A
     for name in ("open_time", "close_time"):
         frame[name] = [iso(int(ms)) for ms in frame[name]]
     if options.csv is not None:
-        frame.to_csv(options.csv, index=False, lineterminator="\n")
+        try:
+            frame.to_csv(options.csv, index=False, lineterminator="\n")
+        except OSError as error:
+            raise InputError(f"--csv {options.csv}: cannot be written ({error.strerror or error}); name another file") from None
         return head, f"{key}: {len(table)} candles written to {options.csv}"
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return head | {"candles": rows}, f"{key}: {len(table)} candles, {found.provenance}\n{frame.tail(20).to_string(index=False)}"
@@ -97,9 +101,12 @@ def _backfill(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, 
     keys = [SeriesKey(parse_symbol(s), interval, market) for s in dict.fromkeys(options.symbols)]
     if not 0 < options.days <= 10_000:
         raise InputError(f"expected --days between 0 and 10000, got {options.days:g}")
-    end_ms = moment(options.end) or sextant.clock.now_ms()
-    start_ms = moment(options.start) if options.start else end_ms - int(options.days * DAY_MS)
-    report = sextant.outside.backfill(keys, start_ms or 0, end_ms, progress=None if options.json else _told)
+    end, start = moment(options.end), moment(options.start)
+    end_ms = sextant.clock.now_ms() if end is None else end
+    start_ms = end_ms - int(options.days * DAY_MS) if start is None else start
+    if start_ms >= end_ms:
+        raise InputError("the range ends before it starts; swap --start and --end")
+    report = sextant.outside.backfill(keys, start_ms, end_ms, progress=None if options.json else _told)
     failed = any(one.failed for one in report.series)
     return report.document() | {"exit": 1 if failed else 0}, "\n".join(one.words for one in report.series)
 
@@ -114,13 +121,20 @@ def _exchange(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, 
     from data.clock import SystemClock
     from data.simulator.faults import load_script
     from data.simulator.venue_clock import VirtualClock
-    from data.simulator.venue_hosts import GEO_BLOCKED
+    from data.simulator.venue_hosts import GEO_BLOCKED, Host
     from data.simulator.venue_thread import serve_forever
 
+    if not 0 <= options.port <= 65_535 - len(Host):
+        raise InputError(f"--port: expected 0 (any that are free) to {65_535 - len(Host)}, got {options.port}")
     clock = VirtualClock(moment(options.virtual) or 0) if options.virtual else SystemClock()
     faults = load_script(options.faults) if options.faults else ()
-    serve_forever(options.port, options.seed, faults, clock, blocked=GEO_BLOCKED if options.blocked else frozenset())
+    serve_forever(options.port, options.seed, faults, clock, blocked=GEO_BLOCKED if options.blocked else frozenset(), announce=_listens)
     return {"port": options.port}, "stopped"
+
+
+def _listens(urls: VenueUrls) -> None:
+    sys.stderr.write(f"The simulated exchange listens; SEXTANT_ENDPOINT={urls.api} points Sextant at it. Ctrl-C ends it.\n")
+    sys.stderr.flush()
 
 
 def _collect(sextant: Sextant, options: argparse.Namespace) -> tuple[dict[str, Any], str]:

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from core.faces.command import PYTHON, Command, moment, moment_arguments, series_arguments, series_key, show_progress
+from core.faces.command import PYTHON, Command, above_zero, moment, moment_arguments, series_arguments, series_key, show_progress
 from data.clock import iso
 from data.errors import InputError
 
@@ -22,7 +22,7 @@ SHOWN = (("log_loss", "log loss"), ("brier", "Brier"), ("accuracy", "accuracy"),
 def _label_arguments(parser: argparse.ArgumentParser) -> None:
     series_arguments(parser)
     parser.add_argument("--label", default=DEFAULT_LABEL, help=f"one of the seven labels (default {DEFAULT_LABEL})")
-    parser.add_argument("--horizon", type=int, default=None, help="bars ahead (default: the label's own)")
+    parser.add_argument("--horizon", type=above_zero, default=None, help="bars ahead (default: the label's own)")
 
 
 def _learning_arguments(parser: argparse.ArgumentParser, symbols: str = "+") -> None:
@@ -31,7 +31,7 @@ def _learning_arguments(parser: argparse.ArgumentParser, symbols: str = "+") -> 
     parser.add_argument("--market", default="spot", help="spot or perp (default spot)")
     parser.add_argument("--label", default=DEFAULT_LABEL, help=f"what is to be known (default {DEFAULT_LABEL})")
     parser.add_argument("--model", default=None, help="lgbm, lgbm_regressor, logistic, ensemble_mean ... (default: what fits the label)")
-    parser.add_argument("--horizon", type=int, default=None, help="bars ahead (default: the label's own)")
+    parser.add_argument("--horizon", type=above_zero, default=None, help="bars ahead (default: the label's own)")
     parser.add_argument("--bars", type=int, default=20_000, help="how many of the newest bars are learned from (default 20000)")
     parser.add_argument("--seed", type=int, default=7, help="of everything random (default 7)")
 
@@ -45,7 +45,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="the same as --validation quick")
     parser.add_argument("--fill", choices=("leave", "regression"), default="leave",
                         help="regression: short holes are filled on a copy and never learned from (default leave)")
-    parser.add_argument("--folds", type=int, default=None, help="how many of the newest blocks are tested on")
+    parser.add_argument("--folds", type=above_zero, default=None, help="how many of the newest blocks are tested on")
     parser.add_argument("--parameters", default=None, metavar="JSON", help='the model\'s own, e.g. {"num_leaves": 15}, as tune prints them')
     parser.add_argument("--promote", action="store_true", help="let it serve at once (the first of a slot does anyway)")
 

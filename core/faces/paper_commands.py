@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,11 +169,16 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(sextant: Sextant, options: argparse.Namespace) -> Answer:
-    runner = sextant.runner()
+    runner = sextant.runner(tell=_aloud)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # not through SIGINT: a shell's background jobs ignore that
     steps = runner.run(once=options.once)
     words = f"{len(steps)} bars recorded" if options.once else "stopped"
     return {"bars": len(steps), "last": iso(steps[-1].closed_ms) if steps else None}, words
+
+
+def _aloud(words: str) -> None:
+    sys.stderr.write(words + "\n")
+    sys.stderr.flush()
 
 
 def _verify(sextant: Sextant, options: argparse.Namespace) -> Answer:

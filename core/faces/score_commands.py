@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from core.faces.command import PYTHON, Command, Run, moment, moment_arguments, series_arguments, series_key, show_progress
+from core.faces.command import PYTHON, Command, Run, above_zero, moment, moment_arguments, series_arguments, series_key, show_progress
 from data.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def _lookahead_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cuts", type=int, default=200, help="how many times the future is cut off (default 200)")
-    parser.add_argument("--poisons", type=int, default=5, help="how many poisoned futures, 1 to 5 (default 5)")
+    parser.add_argument("--cuts", type=above_zero, default=200, help="how many times the future is cut off (default 200)")
+    parser.add_argument("--poisons", type=above_zero, default=5, help="how many poisoned futures, 1 to 5 (default 5)")
 
 
 def _changed_arguments(parser: argparse.ArgumentParser) -> None:

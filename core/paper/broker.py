@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from core.paper.ledger import Ledger, Transaction
 from core.paper.statement import Statement, cash_tolerance, exact, statement
 from core.paper.told import Decided, Movement, OrderEvent
 from core.paper.window import Terms, Window, window
+from core.risk.sizing import Sizing
 from data.clock import iso
 from data.errors import DamagedState, InputError
 from data.market import SeriesKey
@@ -62,6 +63,7 @@ class Step:
 
 
 Hook = Callable[[Transaction, Step], None]
+Ahead = Callable[[int, bool], Hook]  # (close of the bar, late): works without the lock, answers with what writes inside it
 
 
 class Broker:
@@ -80,6 +82,7 @@ class Broker:
     def open(self, terms: Terms, *, reason: str = "opened") -> Account:
         """A new epoch with new terms; positions of the one before are not carried on."""
         question = terms.question()
+        terms = replace(terms, symbols=question.symbols)  # as everything else spells them, each once
         now = self._sextant.clock.now_ms()
         capital = Decimal(repr(question.config.capital))
         with self._ledger.transaction(now, "account") as change:
@@ -101,7 +104,8 @@ class Broker:
         account = self._in_force()
         if kind not in KINDS:
             raise InputError(f"expected {', '.join(KINDS)}, got {kind[:20]!r}")
-        asked = checked(account.terms.symbols, account.terms.market, kind, symbol, content or {})
+        asked = checked(account.terms.symbols, account.terms.market, kind, symbol, content or {},
+                        sized_by_stop=kind == "place" and account.terms.question().config.sizing is Sizing.RISK)
         now = self._sextant.clock.now_ms()
         with self._ledger.transaction(now, "control") as change:
             number = change.execute("select count(*) + 1 from controls where account = ?", (account.number,)).fetchone()[0]
@@ -113,7 +117,7 @@ class Broker:
     def _in_force(self) -> Account:
         found = self.account()
         if found is None:
-            raise InputError("there is no paper account yet; open one, run: python -m core paper open BTCUSDT --strategy trend")
+            raise InputError("there is no paper account yet; open one, run: python -m core paper start BTCUSDT --strategy trend")
         return found
 
     # -- bars -----------------------------------------------------------------------------------------------------
@@ -150,20 +154,22 @@ class Broker:
     def _companions_late(self, account: Account, newest: int) -> bool:
         """Longer bars of further rules and the 1m bars inside this one come as candles of their own: for the few seconds until all are
         final the bar waits for those that came so far."""
-        terms, held = account.terms, set(self._sextant.reader.keys())
+        terms, reader = account.terms, self._sextant.reader
         if self._sextant.clock.now_ms() >= newest + 1 + AFTER_CLOSE_MS:
             return False
         asked = terms.question()
         others = {i for _, i in asked.also} | ({FINER} if asked.finer else set()) - {terms.interval}
         for key in (SeriesKey(s, i, terms.market) for i in others for s in terms.symbols):
             wanted = key.interval.floor(newest + 1) - 1
-            last = self._sextant.reader.last_close_ms(key) if key in held else None
+            last = reader.last_close_ms(key) if reader.holds(key) else None
             if last is not None and wanted - terms.interval.ms - key.interval.ms <= last < wanted:
                 return True
         return False
 
-    def step(self, *, most_bars: int | None = None, hook: Hook | None = None) -> list[Step]:
+    def step(self, *, most_bars: int | None = None, hook: Hook | None = None, ahead: Ahead | None = None) -> list[Step]:
         """Record every closed bar that is not recorded yet, oldest first, each in a transaction of its own.
+
+        `ahead` is called before a bar's transaction, so that what takes long (a model) keeps no page waiting for the write lock.
 
         Raises
         ------
@@ -187,7 +193,7 @@ class Broker:
                 raise DamagedState(f"the paper account's cash is {book.cash} by its fills and {desk.account.cash} by its state; run: "
                                    "python -m core verify")
         bars = range(first, seen.last + 1)
-        return [self._bar(account, desk, seen, b, book, hook) for b in bars[:most_bars]]
+        return [self._bar(account, desk, seen, b, book, hook, ahead) for b in bars[:most_bars]]
 
     def statement(self, account: Account) -> Statement:
         """Holdings and closed trades by the fills."""
@@ -195,7 +201,8 @@ class Broker:
         fills = self._ledger.rows("fills", "account = ?", number, select=FILL_COLUMNS)
         return statement(account.terms.market, fills, self._ledger.rows("cash", "account = ?", number, select="key, kind, amount"))
 
-    def _bar(self, account: Account, desk: PaperDesk, seen: Window, b: int, book: Statement, hook: Hook | None) -> Step:
+    def _bar(self, account: Account, desk: PaperDesk, seen: Window, b: int, book: Statement, hook: Hook | None,
+             ahead: Ahead | None) -> Step:
         plan, now = seen.plan, self._sextant.clock.now_ms()
         opened, closed = int(plan.open_time[b]), int(plan.moments[b])
         desk.late = now - closed > STALE_SHARE * account.terms.interval.ms
@@ -206,6 +213,7 @@ class Broker:
         early = list(desk.orders)
         desk.bar(b)
         orders = [*early, *desk.orders]
+        hooks = [h for h in (None if ahead is None else ahead(closed, desk.late), hook) if h is not None]
         with self._ledger.transaction(now, "bar") as change:
             for d in desk.decided:
                 change.add("decisions", self._decision(account, seen, b, d))
@@ -224,8 +232,8 @@ class Broker:
                                   "cash": str(book.cash), "gross": str(gross), "state": json.dumps(desk.state(), sort_keys=True)})
             step = Step(opened, closed, tuple(desk.decided), tuple(orders), tuple(desk.movements), equity, desk.late,
                         desk.killed, killed, max(0.0, 1.0 - float(equity) / desk.peak))
-            if hook is not None:
-                hook(change, step)
+            for each in hooks:
+                each(change, step)
         return step
 
     def _controls(self, account: Account, opened: int, desk: PaperDesk, b: int) -> list[tuple[str, str]]:

@@ -20,8 +20,11 @@ NUMBERS = ("stop", "target", "limit", "quantity")
 Status = Mapping[str, Any]  # as `sextant.paper_status()` gives it
 
 
-def checked(symbols: Sequence[str], market: Market, kind: str, symbol: str, content: Mapping[str, Any]) -> dict[str, Any]:
+def checked(symbols: Sequence[str], market: Market, kind: str, symbol: str, content: Mapping[str, Any], *,
+            sized_by_stop: bool = False) -> dict[str, Any]:
     """A request as it is kept, whoever asks: what it concerns and its numbers. Whether it can be done is known at its bar alone.
+
+    `sized_by_stop`: the account risks a share of equity an entry, so none can be made without a stop.
 
     Raises
     ------
@@ -41,6 +44,8 @@ def checked(symbols: Sequence[str], market: Market, kind: str, symbol: str, cont
         raise InputError(f"side: expected 1 (long) or -1 (short), got {str(content.get('side'))[:20]}")
     if kind == "place" and content["side"] < 0 and market is Market.SPOT:
         raise InputError("side: a spot account cannot go short; expected long, or an account on perp")
+    if kind == "place" and sized_by_stop and content.get("stop") is None:
+        raise InputError("stop: expected a price, got none; this account enters nothing without one: its size is what the stop may lose")
     if kind == "reduce" and content.get("quantity") is None:
         raise InputError("quantity: expected how much is given up, got none; to give up all, close")
     if kind == "modify" and not {"stop", "target"} & set(content):

@@ -60,7 +60,8 @@ class PaperDesk(ToldDesk):
         if position is None:
             return f"no position in {symbol} is open"
         if kind == "close":
-            position.leaving = int(Reason.SIGNAL)
+            if position.leaving < 0:  # an exit by the kill switch stays one: it is not held up by how much is traded
+                position.leaving = int(Reason.SIGNAL)
             self.closing.add(symbol)
             return "leaves at the next open"
         if kind == "reduce":

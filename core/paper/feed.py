@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from core.hindrance import hindrance
 from core.holdings import World
 from core.logbook import unexpected
 from data.errors import LockHeld, SextantError
@@ -85,7 +86,7 @@ class Feed:
         except SextantError as error:
             self.words = str(error)
         except Exception as error:  # noqa: BLE001 - trading goes on with what is stored
-            self.words = f"candles could not be fetched ({unexpected(error)})"
+            self.words = f"candles could not be fetched ({hindrance(error) or unexpected(error)})"
 
     def _late(self, account: Account, now: int) -> list[SeriesKey]:
         """Series without the candle that closed a few seconds ago, and not asked for just now."""

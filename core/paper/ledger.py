@@ -20,6 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from core.hindrance import hindrance
 from core.paper.migrations import CHAINED, MIGRATIONS, UNCANONICAL
 from data.errors import DamagedState
 from data.storage.durable import Fault, no_fault
@@ -249,7 +250,7 @@ class Ledger:
             db.execute("pragma synchronous = full")
             self._migrate(db)
         except sqlite3.DatabaseError as error:
-            if any(word in str(error) for word in ("locked", "full", "readonly", "I/O", "unable to open")):
+            if hindrance(error):
                 raise
             raise DamagedState(f"the ledger {self._path.name} cannot be read ({error}); move it aside and restore a backup, nothing "
                                "else is touched") from error

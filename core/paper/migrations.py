@@ -79,4 +79,8 @@ create index decisions_by_bar on decisions (account, bar_ms);
 create index fills_by_symbol on fills (account, symbol, id);
 create table runner (one integer primary key check (one = 1), content text not null) strict;
 """,
+              # on which side of each level set by a person its value stood at the last look; rewritten, not chained
+              """
+create table levels (level text primary key, beyond integer not null, at_ms integer not null) strict;
+""",
               )

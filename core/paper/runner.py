@@ -13,18 +13,19 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
+from loguru import logger
 
+from core.hindrance import hindrance, paused_words
 from core.logbook import unexpected
-from core.paper.broker import Broker, Hook, Step
+from core.paper.broker import Ahead, Broker, Hook, Step
 from core.paper.feed import Feed
 from core.paper.ledger import Ledger, Transaction
 from core.paper.verify import verify
 from data.clock import Clock, age_text, iso
-from data.errors import DamagedState, LockHeld, SextantError
+from data.errors import DamagedState, DataError, LockHeld, SextantError
 
 if TYPE_CHECKING:
     from core.forecasting import Forecasting
@@ -36,7 +37,6 @@ SILENT_MS = 60_000
 AT_ONCE = 100  # bars between two beats while much is caught up
 CLOCK_TOLERANCE_MS = 2_000
 NOT_RUNNING = "not running"
-FREE_SPACE_ERRORS = ("full", "readonly", "I/O", "unable to open")
 
 
 class RunnerState:
@@ -65,18 +65,19 @@ class RunnerState:
 
 
 class Runner:
-    """Drives one broker. `hooks` are called inside each bar's transaction, `restarted` inside the one that says a crash is over,
-    `idle` between looks: what fails there is logged and never ends the runner."""
+    """Drives one broker. `ahead` is called before each bar's transaction and `hooks` inside it, `restarted` inside the one that says a
+    crash is over, `idle` between looks: what fails there is logged and never ends the runner. `tell` takes what the ledger cannot."""
 
-    def __init__(self, sextant: Forecasting, ledger: Ledger, broker: Broker, *, hooks: Sequence[Hook] = (),
+    def __init__(self, sextant: Forecasting, ledger: Ledger, broker: Broker, *, hooks: Sequence[Hook] = (), ahead: Ahead | None = None,
                  restarted: Callable[[Transaction, Mapping[str, Any]], None] | None = None, idle: Sequence[Callable[[], None]] = (),
-                 sleep: Callable[[float], None] = time.sleep) -> None:
-        self._sextant, self._ledger, self._broker, self._sleep = sextant, ledger, broker, sleep
-        self._hooks, self._restarted, self._idle = tuple(hooks), restarted, tuple(idle)
+                 tell: Callable[[str], None] = logger.warning, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._sextant, self._ledger, self._broker, self._sleep, self._tell = sextant, ledger, broker, sleep, tell
+        self._hooks, self._ahead, self._restarted, self._idle = tuple(hooks), ahead, restarted, tuple(idle)
         self._lock = runner_lock(ledger)
         self._feed = Feed(sextant, broker.account)
         self.state = RunnerState(ledger, sextant.clock)
-        self._told, self._hindered = "", False
+        self._told, self._hindered, self._said_aloud = "", False, ""
+        self._before: dict[str, Any] | None = None  # what the row said before this start
 
     def run(self, *, once: bool = False) -> list[Step]:
         """Work until asked to stop; with `once`, until nothing is due.
@@ -87,11 +88,13 @@ class Runner:
             Another runner is at work; said within two seconds.
         DamagedState
             The ledger does not hold its invariants: nothing is traded on it.
+        DataError
+            With `once`, where nothing can be written. Without, the start waits for that like every later moment.
         """
-        self._take_lock()
         words = NOT_RUNNING
         try:
-            self._begin()
+            if not (self._when_possible(self._take_lock, once) and self._when_possible(self._begin, once)):
+                return []
             if once:
                 self._feed.look()
             else:
@@ -99,9 +102,7 @@ class Runner:
             done = self._catch_up()
             if once:
                 self._beside()
-            while not once:
-                if self.state.read().get("stop"):
-                    break
+            while not once and not self._asked_to_stop():
                 done = self._catch_up()
                 self._beside()
                 self._sleep(LOOK_S)
@@ -113,20 +114,52 @@ class Runner:
             words = f"it failed ({unexpected(error)}); details are in the log"
             raise
         finally:
-            with suppress(sqlite3.Error, SextantError):
-                self.state.write(state="ended", words=words, ended_ms=self._sextant.clock.now_ms())
-            self._lock.release()
-            self._feed.stop()
+            if self._lock.is_locked:
+                with suppress(sqlite3.Error, OSError, SextantError):
+                    self.state.write(state="ended", words=words, ended_ms=self._sextant.clock.now_ms())
+                self._lock.release()
+                self._feed.stop()
+
+    def _when_possible(self, act: Callable[[], None], once: bool) -> bool:
+        """Do a step of the start; while nothing can be written, say so and try again. False when asked to stop meanwhile."""
+        owner: dict[str, Any] | None = None
+        while owner is None or not self._asked_to_stop():
+            try:
+                act()
+            except (OSError, sqlite3.OperationalError) as error:
+                why = hindrance(error)
+                if not why:
+                    raise
+                words = paused_words(why, self._ledger.path.parent)
+                if once:
+                    raise DataError(words) from error
+                self._aloud(words)
+                if self._before is not None:  # else it would pass for the row of a runner that was cut off
+                    with suppress(sqlite3.OperationalError):
+                        now = self._sextant.clock.now_ms()
+                        self.state.write(**(self._owner() if owner is None else {"beat_ms": now}), state="paused", words=words)
+                        owner = self._owner()
+                self._sleep(LOOK_S)
+            else:
+                return True
+        return False
+
+    def _asked_to_stop(self) -> bool:
+        try:
+            return bool(self.state.read().get("stop"))
+        except sqlite3.OperationalError as error:
+            if not hindrance(error):
+                raise
+            return False
 
     def _beside(self) -> None:
         """Alerts, reports, grades: on a full disk they wait like the rest."""
         for act in self._idle:
             try:
                 act()
-            except (sqlite3.OperationalError, OSError):
-                continue
             except Exception as error:  # noqa: BLE001 - logged under a code; trading does not end with it
-                unexpected(error)
+                if not hindrance(error):
+                    unexpected(error)
 
     def _take_lock(self) -> None:
         self._ledger.path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,16 +171,22 @@ class Runner:
             raise LockHeld(f"a runner is already running{since}; stop it first, on the Paper page or with python -m core paper "
                            "stop") from None
 
+    def _owner(self) -> dict[str, Any]:
+        now = self._sextant.clock.now_ms()
+        return {"host": socket.gethostname(), "pid": os.getpid(), "started_ms": now, "beat_ms": now, "stop": False}
+
     def _begin(self) -> None:
-        faults = verify(self._ledger) if self._ledger.path.exists() else []
-        if faults:
-            raise DamagedState(f"the ledger is not sound, nothing is traded: {faults[0]}"
-                               f"{f' (and {len(faults) - 1} more)' if len(faults) > 1 else ''}; restore the newest backup, run: "
-                               "python -m core restore FILE")
-        now, before = self._sextant.clock.now_ms(), self.state.read()
-        self.state.write(host=socket.gethostname(), pid=os.getpid(), started_ms=now, beat_ms=now, state="starting", stop=False,
-                         words="verified, catching up")
-        crashed = bool(before) and before.get("state") not in (None, "ended")
+        if self._before is None:
+            before = self.state.read()
+            faults = verify(self._ledger) if self._ledger.path.exists() else []
+            if faults:
+                raise DamagedState(f"the ledger is not sound, nothing is traded: {faults[0]}"
+                                   f"{f' (and {len(faults) - 1} more)' if len(faults) > 1 else ''}; restore the newest backup, run: "
+                                   "python -m core restore FILE")
+            self._before = before
+        before = self._before
+        self.state.write(**self._owner(), state="starting", words="verified, catching up")
+        now, crashed = self._sextant.clock.now_ms(), bool(before) and before.get("state") not in (None, "ended")
         with self._ledger.transaction(now, "start") as change:
             change.add("audit", {"at_ms": now, "kind": "restarted" if crashed else "started",
                                  "words": "runner restarted after it was cut off" if crashed else "runner started", "content": "{}"})
@@ -156,25 +195,29 @@ class Runner:
 
     def _catch_up(self) -> list[Step]:
         """Everything due, a bar at a time; what hinders it becomes words, and is tried again at the next look."""
-        wait = self._waits()
-        if wait:
-            self._say("waiting", wait)
-            return []
         steps: list[Step] = []
         try:
+            wait = self._waits()
+            if wait:
+                self._say("waiting", wait)
+                return []
             while True:
-                some = self._broker.step(most_bars=AT_ONCE, hook=self._hook)
+                some = self._broker.step(most_bars=AT_ONCE, hook=self._hook, ahead=self._ahead)
                 steps += some
-                if len(some) < AT_ONCE or self.state.read().get("stop"):
+                if len(some) < AT_ONCE or self._asked_to_stop():
                     break
                 self._beat()
-        except sqlite3.OperationalError as error:
-            if not any(word in str(error) for word in FREE_SPACE_ERRORS) and "locked" not in str(error):
+        except (OSError, sqlite3.OperationalError) as error:
+            why = hindrance(error)
+            if why:
+                self._say("paused", paused_words(why, self._ledger.path.parent))
+                return []
+            if isinstance(error, sqlite3.OperationalError):
                 raise
-            self._say("paused", _storage_words(str(error), self._ledger.path.parent))
-            return []
-        except OSError as error:
-            self._say("paused", _storage_words(error.strerror or str(error), self._ledger.path.parent))
+            words = f"a file could not be read ({error.strerror or type(error).__name__}); details are in the log"
+            if words != self._told:
+                unexpected(error)
+            self._say("waiting", words)
             return []
         except DamagedState:
             raise
@@ -222,28 +265,29 @@ class Runner:
         if words == self._told:
             self._beat()
             return
-        with suppress(sqlite3.OperationalError):  # a full disk takes no words either
+        try:
             self.state.write(state=state, words=words, beat_ms=self._sextant.clock.now_ms())
-            self._told, self._hindered = words, state != "running"
+        except sqlite3.OperationalError:
+            self._aloud(words)  # a full disk takes no words either
+        else:
+            self._told, self._hindered, self._said_aloud = words, state != "running", ""
+
+    def _aloud(self, words: str) -> None:
+        """Once, however often it is found: without the figure of free space, which moves."""
+        if (cause := words.partition(";")[0]) != self._said_aloud:
+            self._said_aloud = cause
+            self._tell(words)
 
     def _beat(self) -> None:
         now = self._sextant.clock.now_ms()
-        if now - self.state.read().get("beat_ms", 0) >= BEAT_MS:
-            with suppress(sqlite3.OperationalError):
+        with suppress(sqlite3.OperationalError):
+            if now - self.state.read().get("beat_ms", 0) >= BEAT_MS:
                 self.state.write(beat_ms=now)
 
 
 def runner_lock(ledger: Ledger) -> FileLock:
     """Who holds it works on the ledger's account; the system releases it on death."""
     return FileLock(ledger.path.with_name("runner.lock"))
-
-
-def _storage_words(reason: str, folder: Path) -> str:
-    import shutil
-
-    free = shutil.disk_usage(folder).free if folder.exists() else 0
-    return (f"nothing can be written to {folder.name} ({reason}; {free / 2**20:,.0f} MiB free): paused, no trade is made. It goes on by "
-            "itself when there is space")
 
 
 def owner_words(state: Mapping[str, Any]) -> str:

@@ -144,7 +144,9 @@ class ToldDesk(Reference):
             self._ended(s, "refused" if refused else "filled", moment, refused)
 
     def _leave(self, b: int, s: int, position: Position, reference: float, reason: Reason, moment: int, *, ambiguous: bool = False) -> None:
-        self._moment, self._reason = moment, "manual" if position.symbol in self.closing else reason.name.lower()
+        reference, reason = self._bounded(position, reference, reason)
+        asked = position.symbol in self.closing and reason is Reason.SIGNAL  # a stop or a liquidation that comes first is one
+        self._moment, self._reason = moment, "manual" if asked else reason.name.lower()
         waiting = s in self.pending
         super()._leave(b, s, position, reference, reason, moment, ambiguous=ambiguous)
         if waiting and s not in self.pending:

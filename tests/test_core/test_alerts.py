@@ -5,21 +5,24 @@ from __future__ import annotations
 import io
 import json
 import socketserver
+import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
+from loguru import logger
 from pydantic import SecretStr
 
-from core.alerts import KINDS, Alert, Level, keep, levels_crossed, of_step, watched
+from core.alerts import KINDS, Alert, Level, keep, levels_crossed, of_step, store_sides, stored_sides, watched
 from core.courier import WAITS_S, Courier
 from core.paper.ledger import Ledger
 from core.paper.runner import RunnerState
 from core.paper.verify import verify
 from core.reports import due, period, report
 from core.settings import Settings, change_settings
+from core.wiring import build
 from data.clock import parse_time
 from data.errors import InputError, SettingsError
 from data.market import HOUR_MS
@@ -87,6 +90,17 @@ def post_office():
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def logged():
+    """The lines of warnings written meanwhile."""
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), level="WARNING")
+    try:
+        yield lines
+    finally:
+        logger.remove(sink)
 
 
 def courier(tmp_path, clock, *addresses):
@@ -184,6 +198,7 @@ def test_a_test_says_what_went_wrong_without_the_secret(tmp_path):
 @pytest.mark.parametrize(("text", "level"), [
     ("BTCUSDT price above 70000", Level("BTCUSDT", "price", True, 70000.0)),
     ("ethusdt trend-strength below .4", Level("ETHUSDT", "trend_strength", False, 0.4)),
+    ("BTCUSDT price above 104250.57", Level("BTCUSDT", "price", True, 104250.57)),
     ("SOLUSDT probability dir3_dyn above 0.6", Level("SOLUSDT", "probability dir3_dyn", True, 0.6)), ("BTCUSDT A above 0.6",
                                                                                                     Level("BTCUSDT", "a", True, 0.6))])
 def test_levels_are_read_from_words(text, level):
@@ -191,7 +206,7 @@ def test_levels_are_read_from_words(text, level):
 
 
 @pytest.mark.parametrize("text", ["", "BTCUSDT above 7", "BTCUSDT price over 7", "BTCUSDT prise above 7", "BTCUSDT price above x",
-                                  "BTCUSDT probability dir3_dny above 0.6",
+                                  "BTCUSDT price above 1e999",                                   "BTCUSDT probability dir3_dny above 0.6",
                                   "<b> price above 1"])
 def test_a_level_that_is_none_is_refused_with_an_example(text):
     with pytest.raises(InputError):
@@ -253,10 +268,64 @@ def test_what_is_saved_while_the_runner_works_counts_for_its_next_look(tmp_path)
     level = f"BTCUSDT price above {world.price('BTCUSDT') * 2:g}"
     change_settings(world.sextant.settings, {"alert_levels": [level], "alert_kinds": ["level"]})
     world.sextant.look_round()
-    assert list(world.sextant._sides.values()) == [False]
+    assert stored_sides(world.ledger) == {level: False}
     (tmp_path / "settings.json").write_text("{")
-    world.sextant.look_round()
-    assert list(world.sextant._sides.values()) == [False]
+    with logged() as lines:
+        for _ in range(3):
+            world.sextant.look_round(score=False)
+        assert stored_sides(world.ledger) == {level: False} and len(lines) == 1 and "the saved settings cannot be used" in lines[0]
+        (tmp_path / "settings.json").write_text('{"threads": "many"}')
+        world.sextant.look_round(score=False)
+        assert len(lines) == 2
+
+
+def test_a_level_crossed_while_no_runner_lived_is_told_by_the_next_one_and_once(tmp_path):
+    world = PaperWorld(tmp_path, rule="by_hand", sizing="fraction", size=0.1, symbols=("BTCUSDT",))
+    before, price = world.clock.at_ms, world.price("BTCUSDT")
+    while world.price("BTCUSDT") <= price * 1.01:
+        world.clock.at_ms += HOUR_MS
+    after, world.clock.at_ms = world.clock.at_ms, before
+    level = f"BTCUSDT price above {price * 1.005:.15g}"
+    change_settings(world.sextant.settings, {"alert_levels": [level], "alert_kinds": ["level"]})
+    world.sextant.look_round(score=False)
+    for hours in (0, 1):
+        world.clock.at_ms = after + hours * HOUR_MS
+        again = build(Settings(home=tmp_path, world="simulated", network="off"), world.clock)  # the runner that was started again
+        again.look_round(score=False)
+        again.paper_ledger.close()
+    assert [a["words"].partition(":")[0] for a in world.ledger.rows("alerts")] == [level]
+
+
+def test_a_crossing_is_not_lost_with_the_transaction_that_could_not_be_written(tmp_path):
+    world = PaperWorld(tmp_path, rule="by_hand", sizing="fraction", size=0.1, symbols=("BTCUSDT",))
+    level = f"BTCUSDT price above {world.price('BTCUSDT') * 0.5:.15g}"
+    change_settings(world.sextant.settings, {"alert_levels": [level], "alert_kinds": ["level"]})
+    with world.ledger.transaction(1) as change:
+        store_sides(change, {level: False}, 1)
+    with world.sextant.paper_ledger.reading() as own, closing(sqlite3.connect(world.ledger.path, isolation_level=None)) as other:
+        own.execute("pragma busy_timeout = 20")
+        other.execute("begin immediate")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            world.sextant.look_round(score=False)
+        other.execute("rollback")
+    world.sextant.look_round(score=False)
+    assert len(world.ledger.rows("alerts")) == 1
+
+
+def test_a_level_that_was_taken_away_and_set_again_begins_anew(tmp_path):
+    world = PaperWorld(tmp_path, rule="by_hand", sizing="fraction", size=0.1, symbols=("BTCUSDT",))
+    level = Level("BTCUSDT", "price", True, world.price("BTCUSDT") * 0.5)
+    assert levels_crossed(world.sextant, [], {level.words: False}) == ([], {})
+    assert levels_crossed(world.sextant, [level], {}) == ([], {level.words: True})
+
+
+def test_a_level_that_cannot_be_worked_out_is_logged_once_and_keeps_its_side(tmp_path):
+    world = PaperWorld(tmp_path)
+    level = Level("NOSUCHUSDT", "price", True, 1.0)
+    with logged() as lines:
+        for _ in range(3):
+            assert levels_crossed(world.sextant, [level], {level.words: True}) == ([], {level.words: True})
+    assert len(lines) == 1 and "NOSUCHUSDT price above 1 cannot be looked at" in lines[0]
 
 
 def test_candles_of_the_account_that_do_not_come_are_told_although_nobody_watches_the_symbol(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from data.clock import FixedClock, parse_time
 
 NOW = parse_time("2026-11-20T08:30:00Z")
 TOKEN = "the-token"
+HERE = "http://127.0.0.1"
 FUZZED = 500  # ten thousand in the long command
 
 
@@ -29,7 +30,7 @@ def sextant(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(sextant):
-    return TestClient(build_api(sextant), raise_server_exceptions=False)
+    return TestClient(build_api(sextant), base_url=HERE, raise_server_exceptions=False)
 
 
 SAME = [("/price/BTCUSDT", "price", ["BTCUSDT"]), ("/signal/ETHUSDT?strategy=ema_cross", "signal", ["ETHUSDT", "--strategy=ema_cross"]),
@@ -79,6 +80,7 @@ def test_without_the_token_nothing_changes(client, sextant):
         for path in ("/train", "/paper/kill", "/paper/close?symbol=BTCUSDT", "/jobs/1/cancel"):
             answer = client.post(path, json={"symbols": ["BTCUSDT"]}, headers=headers)
             assert answer.status_code == 403 and "token" in answer.json()["error"].lower() and TOKEN not in answer.text
+            assert "***" not in answer.text, "what is masked teaches nobody"
     assert state() == before
 
 
@@ -92,6 +94,10 @@ def test_with_the_token_it_does(client, sextant, monkeypatch):
     assert client.post("/train", json=[1, 2], headers=headers).status_code == 400
     assert client.post("/train", content=b"{" * 70_000, headers=headers).status_code == 413
     assert client.post("/train", content=(b"{" for _ in range(3)), headers=headers).status_code == 411  # of unknown length
+    for length in ("\xb2", "-1", "1e3", "9" * 30):
+        answer = client.request("POST", "/train", headers=[(k.encode(), v.encode("latin-1")) for k, v in
+                                                           (headers | {"content-length": length}).items()])
+        assert answer.status_code in (400, 413) and "error" in answer.json()
     assert client.post("/paper/pause", headers=headers).json()["kind"] == "pause"
     assert "this account trades" in client.post("/paper/close", headers=headers).json()["error"]
     assert client.post(f"/jobs/{made.json()['id']}/cancel", headers=headers).status_code == 200
@@ -103,7 +109,7 @@ def test_another_host_name_is_refused(client):
 
 def test_without_a_token_in_the_settings_nobody_may_change_anything(tmp_path):
     bare = build(Settings(home=tmp_path, world="simulated", network="off"), FixedClock(NOW))
-    answer = TestClient(build_api(bare)).post("/paper/kill", headers={"Authorization": "Bearer "})
+    answer = TestClient(build_api(bare), base_url=HERE).post("/paper/kill", headers={"Authorization": "Bearer "})
     assert answer.status_code == 403 and "SEXTANT_API_TOKEN" in answer.json()["error"]
 
 

@@ -268,6 +268,40 @@ def test_the_stream_says_the_same_however_it_is_cut(seed):
         assert answer.pieces == whole
 
 
+@pytest.mark.parametrize(("text", "backed"), [
+    ("BTC costs 67,200.50 dollars.", True), ("BTC costs $67,200.50.", True), ("BTC costs 67,200.50 USDT.", True),
+    ("BTC costs 67,200.50 euros.", False), ("BTC costs €67,200.50.", False), ("BTC costs 67,200.50 EUR.", False),
+    ("BTC costs £67,200.50.", False), ("BTC costs ₺67,200.50.", False), ("BTC costs 67,200.50 lira.", False),
+    ("In lira it is ₺2,845,100.00.", True), ("In lira it is $2,845,100.00.", False),
+    ("The size is 0.148 BTC.", True), ("The size is 0.148 ETH.", False)])
+def test_a_sum_in_another_currency_is_not_backed_by_the_same_digits(text, backed):
+    known = facts(("price", 67_200.5, Unit.PRICE, "USDT", "BTCUSDT"), ("size", 0.148, Unit.NUMBER, "BTC", "BTCUSDT"),
+                  ("price", 2_845_100.0, Unit.PRICE, "TRY", "BTCTRY"))
+    pieces = [p for p in filled(text, Claims(known, fixed=True), known.guard) if p.status is not Status.TEXT]
+    assert [p.status for p in pieces] == [Status.MATCHED if backed else Status.UNVERIFIED]
+
+
+@pytest.mark.parametrize("text", ["It is " + "9" * 400 + ".", "It is " + "yüz " * 400 + "now.", "It is 1" + "0" * 400 + " million."],
+                         ids=["digits", "words", "a scale"])
+def test_a_figure_beyond_every_measure_is_marked_and_the_answer_goes_on(text):
+    known = facts(("price", 67_200.5, Unit.PRICE, "USDT", "BTCUSDT"))
+    pieces = filled(text + " The price is {{f1}}.", Claims(known, fixed=True, locale="tr"), known.guard)
+    assert Status.UNVERIFIED in {p.status for p in pieces} and [p.fact for p in pieces if p.fact] == ["f1"]
+
+
+@pytest.mark.parametrize("unit", ["a-", "a/", "a.", "{{", "x", "1,"])
+def test_text_without_a_space_comes_out_in_parts_and_whole(unit):
+    """A model that repeats itself: what is kept back stays small, whatever it writes."""
+    known = facts(("price", 67_200.5, Unit.PRICE, "USDT", "BTCUSDT"))
+    answer, text, held = Answer(Claims(known, fixed=True), known.guard), unit * (3_000 // len(unit)), 0
+    for at in range(0, len(text), 7):
+        answer.feed(text[at : at + 7])
+        held = max(held, len(answer._raw))
+    answer.finish()
+    assert "".join(p.text for p in answer.pieces) == text
+    assert held < 700 or unit == "1,"  # a number is never cut
+
+
 def test_no_digit_leaves_before_its_group_is_complete():
     known = facts(("price", 67_200.5, Unit.PRICE, "USDT", "BTCUSDT"))
     answer = Answer(Claims(known, fixed=True), known.guard)

@@ -12,8 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.assistant.claims import Status
-from core.assistant.guard import safe_markdown
+from core.assistant.claims import Claims, Status
+from core.assistant.facts import Facts
+from core.assistant.guard import Guard, safe_markdown
+from core.assistant.references import Answer
 from core.sextant import Sextant
 from pages.ui import assistant_text
 from tests.assistant_world import asked, assistant
@@ -172,3 +174,20 @@ def test_markdown_of_every_injection_is_dead():
     for text in TEXTS:
         page = safe_markdown(text)
         assert "<" not in page and "](" not in page.replace("\\]", "") and "javascript:a" not in page
+
+
+@pytest.mark.parametrize("key", ["sk-live0123456789abcdefghijklmnop", "bot7654321:AAabcdefghijklmnopqrstuvwxyz0123456789",
+                                 "xoxb-1234567890-abcdefghijkl"])
+def test_a_key_that_arrives_in_parts_is_hidden_to_its_end(key):
+    """Any key, not one of this installation: hidden when half of it was there, the other half would follow in the open."""
+    text = f"Use {key} as the key, and go on talking for a while after it."
+    for size in range(1, 20):
+        answer = Answer(Claims(Facts(Guard()), fixed=True), Guard())
+        for at in range(0, len(text), size):
+            answer.feed(text[at : at + size])
+        answer.finish()
+        assert answer.text == "Use *** as the key, and go on talking for a while after it."
+
+
+def test_an_address_of_mail_becomes_no_link():
+    assert "@" not in safe_markdown("me@example.org, a-@example.org, b.+@example.org")

@@ -72,7 +72,8 @@ def test_schemas_hold_the_symbols_of_the_world_and_the_caps(tmp_path):
 
 HOSTILE = ["", "null", "[]", "[" * 900, '{"symbol": "../../etc/passwd"}', '{"symbol": {"$ne": 1}}',
            '{"symbol": "BTCUSDT; drop table calls"}',
-           '{"bars": 1e999}', '{"bars": NaN}', '{"bars": -5}', '{"bars": true}', '{"bars": 12.5}', '{"bars": "12"}', '{"__class__": 1}',
+           '{"bars": 1e999}', '{"bars": 1' + "0" * 900 + "}",
+           '{"bars": NaN}', '{"bars": -5}', '{"bars": true}', '{"bars": 12.5}', '{"bars": "12"}', '{"__class__": 1}',
            "x" * 9000,
            '{"symbol": "' + "A" * 3000 + '"}', '{"interval": "7x"}', '{"interval": "\\u0000"}', '{"desk": 1}',
            '{"before": "' + "9" * 50 + '"}',
@@ -114,6 +115,13 @@ def test_a_model_that_never_stops_calling_is_stopped_after_eight(tmp_path):
     assert told.state == "stopped" and "stopped after 8 calls" in told.notices[-1].words
     assert told.sections, "the brief stands in"
     assert "tools" not in model.requests[-1], "the last request offered none"
+
+
+def test_no_question_goes_over_a_line_that_the_server_may_be_closing(tmp_path):
+    """The server keeps its lines open and drops a second request on one without a byte: an idle line that ran out at that moment."""
+    with model_server(lambda r: Turn(text="Read.") if answered(r) > 2 else Turn(calls=(("price", {}),), mark=False)) as model:
+        told = asked(assistant(tmp_path, model.url), "And now?")
+    assert (told.state, told.text, len(model.requests)) == ("done", "Read.", 4) and not told.notices
 
 
 def test_a_slow_endpoint_is_left_at_the_limit(tmp_path):

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 
 import pytest
+from loguru import logger
 
 from core.assistant import slash
 from core.assistant.conversations import Conversations
@@ -164,6 +165,24 @@ def test_a_damaged_file_is_named(tmp_path):
     path.write_bytes(b"this is no database at all" * 400)
     with pytest.raises(DamagedState, match="move the file aside"):
         Conversations(path, FixedClock(NOW), "simulated").all()
+
+
+@pytest.mark.parametrize("spoilt", ["{", "[1, 2]", "null", "[" * 100_000], ids=["cut", "a list", "nothing", "deep"])
+def test_a_damaged_message_is_said_in_its_place_and_no_model_reads_it(this, spoilt):
+    number = this.conversations.begin("x")
+    first, second = (this.conversations.add(number, role, {"text": f"from {role}"}) for role in ("user", "assistant"))
+    with this.conversations.writing() as db:
+        db.execute("update messages set content = ? where id = ?", (spoilt, first))
+    lines = []
+    sink = logger.add(lambda line: lines.append(str(line)), level="WARNING")
+    try:
+        for _ in range(2):
+            damaged, whole = this.conversations.messages(number)
+    finally:
+        logger.remove(sink)
+    assert "2026-11-20T16:00:00Z is damaged" in damaged.content["notices"][0]["words"] and damaged.id == first
+    assert whole.id == second and this.history(number) == [{"role": "assistant", "content": "from assistant"}]
+    assert len(lines) == 1 and f"message {first} of conversations.sqlite" in lines[0]
 
 
 def test_slash_commands_propose_for_an_owner(this):

@@ -45,10 +45,15 @@ def books_balance(seed, *, which):
 
 
 class Watched(Reference):
-    """The reference engine, checking its account at every close and its fills at every bar."""
+    """The reference engine, checking its account at every close; `closes` are the bars at which it did."""
+
+    def __init__(self, plan):
+        super().__init__(plan)
+        self.closes = []
 
     def _close(self, b):
         super()._close(b)
+        self.closes.append(b)
         account, plan = self.account, self.plan
         worth = account.cash
         for position in account.positions.values():
@@ -63,13 +68,20 @@ class Watched(Reference):
         assert not (self.spot and account.cash < -1e-8)
 
 
+def watched(seed):
+    """A path through the reference engine that was looked at on every bar of the plan."""
+    engine = Watched(world(seed, n=160).plan())
+    engine.run()
+    assert engine.closes == list(range(len(engine.plan.open_time))), seed
+
+
 def test_books_balance_on_500_random_paths(seed):
     simulate.compile()
     for k in range(500):
         if k % 10:
             books_balance(seed + 50_000 + k, which="compiled")
         else:
-            Watched(world(seed + 50_000 + k, n=160).plan()).run()
+            watched(seed + 50_000 + k)
 
 
 @pytest.mark.long
@@ -78,7 +90,7 @@ def test_books_balance_on_10000_random_paths(seed):
         if k % 10:
             books_balance(seed + 100_000 + k, which="compiled")
         else:
-            Watched(world(seed + 100_000 + k, n=160).plan()).run()
+            watched(seed + 100_000 + k)
 
 
 def unlimited(**changes):
@@ -219,10 +231,21 @@ def rows(*items):
     (lambda: build(Config(), {}, []), "expected at least one symbol"),
     (lambda: engine.run(planned(), engine="fast"), "expected auto, reference or compiled"),
     (lambda: sweep(planned(), [Variant("x", {"market": "perp"})]), "sweep: market is part of the plan"),
+    (lambda: sweep(planned(), [Variant("x", {"costs": Costs(impact=3.0)})]), "sweep: slippage is laid out in the plan"),
+    (lambda: sweep(planned(), [Variant("x", {"costs": Costs(extra_bps=9.0)})]), "sweep: slippage is laid out in the plan"),
+    (lambda: sweep(planned(), [Variant("x", {"limits": RiskLimits(tail_es=0.01)})]), "sweep: runs without portfolio VaR"),
 ])
 def test_bad_input_is_refused_with_a_message_that_names_it(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+def test_whose_funding_it_was_is_part_of_the_run_id():
+    candles = {name: bars([FLAT] * 9) for name in ("AAAUSDT", "BBBUSDT")}
+    funding = Funding(candles[S].open_time[4:5], np.array([0.01]))
+    ran = [engine.run(build(Config(market=Market.PERP, limits=RiskLimits.none(), sizing="fraction", size=0.5), candles,
+                            [Signals(S, np.array([1] + [0] * 8))], funding={name: funding})) for name in candles]
+    assert ran[0].equity[-1] != ran[1].equity[-1] and ran[0].run_id != ran[1].run_id
 
 
 def test_holes_are_refused_with_what_to_do():

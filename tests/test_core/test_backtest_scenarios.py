@@ -323,6 +323,21 @@ def test_liquidation_nearer_than_the_stop_comes_first():
     assert trade.reason is Reason.LIQUIDATION and trade.pnl == near(-200.0)
 
 
+@pytest.mark.parametrize("action", [{0: 1, 1: 3}, {0: 1, 1: -1}], ids=["an exit", "a reversal"])
+def test_an_exit_at_an_open_beyond_the_margin_loses_the_margin(action):
+    """10 at 100, leverage 5: the margin is 200, gone at 80. Out was decided at the close of bar 1, bar 2 opens at 60: -200 and not -400."""
+    rows = [FLAT, FLAT, (60, 60, 60, 60), (60, 60, 60, 60)]
+    trade = played(rows, action, market="perp", leverage=5.0, costs=Costs.of(Market.PERP).none()).trades[0]
+    assert trade.reason is Reason.LIQUIDATION and trade.exit_price == near(80.0) and trade.pnl == near(-200.0)
+
+
+def test_an_exit_at_an_open_inside_the_margin_is_what_it_was():
+    """The same, and bar 2 opens at 80.2, beyond the liquidation price of 80.402: the exit comes first, -198."""
+    rows = [FLAT, FLAT, (80.2, 80.2, 80.2, 80.2), (80, 80, 80, 80)]
+    trade = only(played(rows, {0: 1, 1: 3}, market="perp", leverage=5.0, costs=Costs.of(Market.PERP).none()))
+    assert trade.reason is Reason.SIGNAL and trade.pnl == near(-198.0)
+
+
 def test_liquidation_is_judged_by_the_mark_price():
     """The trade price falls to 80, the mark only to 85: not liquidated."""
     rows = [FLAT, FLAT, (100, 100, 80, 90), FLAT]

@@ -77,12 +77,40 @@ def test_doctor_is_content_with_a_fresh_home(tmp_path):
     (("candles", "BTCUSDT", "--start", "2025-01-02", "--end", "2025-01-01"), 2, "the range ends before it starts"),
     (("scores", "BTCUSDT", "--market", "moon"), 2, "expected market spot or perp"),
     (("import", "no-such-folder"), 2, "no-such-folder"),
+    (("labels", "BTCUSDT", "--horizon", "0"), 2, "--horizon: expected a whole number above 0, got '0'"),
+    (("train", "BTCUSDT", "--folds", "-1"), 2, "--folds: expected a whole number above 0"),
+    (("lookahead", "--cuts", "0"), 2, "--cuts: expected a whole number above 0"),
+    (("job", "9" * 30), 2, "there is no job 999"),
+    (("job", "9" * 30, "--cancel"), 2, "there is no job 999"),
+    (("exchange", "--port", "-4"), 2, "--port: expected 0"),
+    (("exchange", "--port", "65535"), 2, "--port: expected 0"),
+    (("backfill", "BTCUSDT", "--start", "2025-01-02", "--end", "2025-01-01"), 2, "the range ends before it starts"),
+    (("backfill", "BTCUSDT", "--start", "1970-01-02", "--end", "1970-01-01"), 2, "the range ends before it starts"),
 ])
 def test_a_wrong_command_is_one_line_and_an_exit_code(tmp_path, monkeypatch, capsys, arguments, code, words):
     monkeypatch.setenv("SEXTANT_HOME", str(tmp_path / "h"))
     assert main(arguments) == code
     told = capsys.readouterr()
     assert told.err.startswith("error: ") and told.err.count("\n") == 1 and words in told.err and not told.out
+
+
+def test_nothing_changed_since_a_moment_that_has_not_come(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SEXTANT_HOME", str(tmp_path / "h"))
+    monkeypatch.setenv("SEXTANT_WORLD", "simulated")
+    assert main(["changed", "trend_strength", "BTCUSDT", "--since", "2200-01-01"]) == 2
+    assert "ask for an earlier moment" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SEXTANT_HOME", str(tmp_path / "h"))
+    monkeypatch.setenv("SEXTANT_WORLD", "simulated")
+    assert main(["candles", "BTCUSDT", "--start", "2026-01-01", "--end", "2026-01-02", "--csv", str(tmp_path / "no" / "x.csv")]) == 2
+    assert "x.csv: cannot be written" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.json").mkdir()  # a folder lies where a file is to be
+    assert main(["backtest", "BTCUSDT", "--strategy", "ema_cross", "--bars", "300", "--quick", "--worlds", "0", "--out",
+                 str(tmp_path / "out")]) == 2
+    assert "cannot be used as a folder" in capsys.readouterr().err
 
 
 def test_an_unexpected_failure_is_a_code_and_a_log_line(tmp_path, monkeypatch, capsys):

@@ -26,7 +26,7 @@ from tests.serving import venue_ports
 from tests.streaming import START_MS, QuickClock
 
 PATIENCE_S = 60
-SPEED_OF_BOOKS, RECORDED_MINUTES = 40.0, 165  # module D wants 160 minutes in a row
+SPEED_OF_BOOKS, RECORDED_MINUTES = 15.0, 165  # module D wants 160 minutes in a row
 
 
 def sextant_on(venue, home, monkeypatch, **more):
@@ -131,7 +131,7 @@ def test_all_ten_modules_and_every_composite_are_known_on_the_loopback_exchange(
             sextant.outside.observe(("BTCUSDT", "ETHUSDT"))
             key = SeriesKey("BTCUSDT", Interval.H1)
             first = clock.now_ms()
-            until(lambda: clock.now_ms() // HOUR_MS > (first + RECORDED_MINUTES * MINUTE_MS) // HOUR_MS, "the hour", patience_s=900)
+            until(lambda: clock.now_ms() // HOUR_MS > (first + RECORDED_MINUTES * MINUTE_MS) // HOUR_MS, "the hour", patience_s=1_200)
             until(lambda: (sextant.candles(key).close_time[-1] + 1) // HOUR_MS == clock.now_ms() // HOUR_MS, "the candle")
             card = sextant.scores(key)
         finally:

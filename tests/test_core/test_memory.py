@@ -36,7 +36,35 @@ def test_threads_share_two_heaps():
     assert heaps("pass") > 2 >= heaps("few_heaps()") >= 1
 
 
+class Watched:
+    """A C library that counts how often it is asked for; `calls` are the functions it has."""
+
+    def __init__(self, *calls):
+        self.opened, self.called = 0, []
+        for name in calls:
+            setattr(self, name, lambda *given, name=name: self.called.append((name, *given)) or 1)
+
+    def __call__(self, _):
+        self.opened += 1
+        return self
+
+
 def test_elsewhere_nothing_happens(monkeypatch):
+    library = Watched("mallopt", "malloc_trim")
+    monkeypatch.setattr(memory.ctypes, "CDLL", library)
     monkeypatch.setattr(memory.sys, "platform", "darwin")
     memory.few_heaps()
     memory.give_back()
+    assert library.opened == 0 and library.called == []
+    monkeypatch.setattr(memory.sys, "platform", "linux")
+    memory.few_heaps()
+    memory.give_back()
+    assert library.called == [("mallopt", -8, 2), ("malloc_trim", 0)]
+
+
+def test_a_c_library_without_these_calls_is_left_alone(monkeypatch):
+    library = Watched("malloc")
+    monkeypatch.setattr(memory.ctypes, "CDLL", library)
+    memory.few_heaps()
+    memory.give_back()
+    assert library.opened == 2 and library.called == []

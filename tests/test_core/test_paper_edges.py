@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import threading
+from contextlib import closing
 from decimal import Decimal
 from types import SimpleNamespace
 
@@ -12,23 +14,29 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from core.backtest.plan import Config
+from core.backtest.plan import build as build_plan
+from core.backtest.signals import Signals
 from core.paper.broker import Broker
 from core.paper.desk import PaperDesk
 from core.paper.feed import Feed
 from core.paper.runner import Runner, RunnerState, owner_words
+from core.paper.told import ToldDesk
 from core.paper.twin import twin
 from core.paper.vault import backup
 from core.paper.verify import verify
 from core.paper.window import Terms
+from core.risk.limits import RiskLimits
 from core.settings import Settings
 from core.wiring import build
 from data.errors import DamagedState, InputError, NoData
-from data.market import HOUR_MS, Interval, SeriesKey
+from data.market import HOUR_MS, Interval, Market, SeriesKey
 from data.simulator.venue import VenueOptions
 from data.simulator.venue_clock import VirtualClock
 from data.simulator.venue_thread import running_venue
+from tests.backtest_worlds import bars
 from tests.paper_worlds import OPENED, PaperWorld, reseal
-from tests.serving import free_ports
+from tests.serving import venue_ports
 from tests.test_core.test_paper_ledger import LIES
 
 
@@ -94,6 +102,27 @@ def test_what_no_runner_could_do_is_refused_where_it_is_asked(tmp_path, kind, sy
     assert not world.ledger.rows("controls")
 
 
+def test_an_order_without_a_stop_is_refused_where_its_size_is_what_the_stop_may_lose(tmp_path):
+    world = PaperWorld(tmp_path, rule="by_hand", symbols=("BTCUSDT",))
+    with pytest.raises(InputError, match="stop: expected a price, got none; this account enters nothing without one"):
+        world.broker.control("place", symbol="BTCUSDT", content={"side": 1, "quantity": 0.01})
+    world.broker.control("place", symbol="BTCUSDT", content={"side": 1, "stop": world.price("BTCUSDT") * 0.98})
+    world.hours(2)
+    assert len(world.ledger.rows("fills")) == 1
+
+
+def test_who_asks_without_an_account_is_told_the_command_that_opens_one(tmp_path):
+    world = build(Settings(home=tmp_path, world="simulated", network="off"))
+    with pytest.raises(InputError, match="paper start BTCUSDT"):
+        world.paper_ask("pause")
+
+
+def test_symbols_are_spelled_one_way_and_named_once(tmp_path):
+    world = PaperWorld(tmp_path, symbols=(" btcusdt", "ETHUSDT", "BTCUSDT"))
+    world.hours(2)
+    assert world.account.terms.symbols == ("BTCUSDT", "ETHUSDT") and verify(world.ledger) == []
+
+
 def test_many_writers_at_once_lose_no_request_and_open_no_account_twice(tmp_path):
     world = by_hand(tmp_path)
     keys, numbers = [], []
@@ -128,6 +157,37 @@ def test_controls_of_a_clock_that_was_set_back_are_done_alike_by_paper_and_twin(
     world.hours(6)
     found = twin(world.sextant, world.ledger, world.account, "code")
     assert found.fills == 2 and found.differences == ()
+
+
+def test_what_ends_a_position_before_the_close_that_was_asked_for_keeps_its_name(tmp_path):
+    """Seen too late, the exit waits; meanwhile the leverage ends the position, at a price that its candle did not hold."""
+    world = by_hand(tmp_path, market="perp", leverage=125.0)
+    world.broker.control("place", symbol="ETHUSDT", content={"side": 1, "quantity": 0.1})
+    world.hours(2)
+    world.broker.control("close", symbol="ETHUSDT")
+    world.clock.at_ms = world.next_close() + 40 * HOUR_MS
+    world.broker.step()
+    assert [f["reason"] for f in world.ledger.rows("fills")] == ["market", "liquidation"] and verify(world.ledger) == []
+
+
+def test_an_exit_beyond_the_margin_is_told_as_a_liquidation():
+    rows = [(100, 100, 100, 100)] * 2 + [(60, 60, 60, 60)] * 2
+    desk = ToldDesk(build_plan(Config(market=Market.PERP, limits=RiskLimits.none(), sizing="units", size=1.0, leverage=5.0), {
+        "BTCUSDT": bars(rows)}, [Signals("BTCUSDT", np.array([1, 3, 0, 0]))]))
+    for b in range(3):
+        desk.bar(b)
+    [left] = [m for m in desk.movements if m.effect == "leave"]
+    assert (left.reason, left.reference) == ("liquidation", pytest.approx(80.0, rel=1e-3))
+
+
+def test_a_close_asked_for_during_a_kill_does_not_slow_it(tmp_path):
+    world = by_hand(tmp_path)
+    world.broker.control("place", symbol="BTCUSDT", content={"side": 1, "quantity": 0.01})
+    world.hours(2)
+    world.broker.control("kill")
+    world.broker.control("close", symbol="BTCUSDT")
+    world.hours(2)
+    assert [f["reason"] for f in world.ledger.rows("fills")] == ["market", "kill_switch"] and verify(world.ledger) == []
 
 
 def test_a_funding_stamp_from_before_the_position_is_not_charged_when_it_is_learned_later():
@@ -232,8 +292,31 @@ def test_a_model_that_fails_takes_no_bar_with_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(type(world.sextant), "frozen_calls", failing)
     with world.ledger.transaction(1) as change:
-        world.sextant._freeze_forecasts(change, SimpleNamespace(late=False, closed_ms=1))
+        world.sextant._forecasts_ahead(1, False)(change, None)
         assert change.added == 0
+
+
+def test_forecasts_are_worked_out_before_the_lock_is_taken_and_written_with_their_bar(tmp_path, monkeypatch):
+    world = by_hand(tmp_path)
+    world.clock.at_ms = world.next_close()
+
+    def slow(self, keys, label, *, at_ms):
+        with closing(sqlite3.connect(world.ledger.path, isolation_level=None, timeout=0)) as page:
+            page.execute("begin immediate")  # a page that asks for an order meanwhile
+            page.execute("rollback")
+        return [{"made_ms": self.clock.now_ms(), "symbol": k.symbol, "market": str(k.market), "interval": str(k.interval), "bar_ms": at_ms,
+                 "source": "m/v1", "label": label, "horizon": 12, "call": 1, "abstained": 0, "content": "{}"} for k in keys]
+
+    def ahead(closed_ms, late):
+        with monkeypatch.context() as patched:
+            patched.setattr("core.strategies.strategy", lambda name: SimpleNamespace(forecasts="dir3_dyn"))
+            patched.setattr(type(world.sextant), "frozen_calls", slow)
+            return world.sextant._forecasts_ahead(closed_ms, late)
+
+    assert world.sextant.runner()._ahead == world.sextant._forecasts_ahead
+    world.broker.step(ahead=ahead)
+    bar, = world.ledger.rows("equity")
+    assert [(p["symbol"], p["bar_ms"]) for p in world.ledger.rows("predictions")] == [("BTCUSDT", bar["at_ms"]), ("ETHUSDT", bar["at_ms"])]
 
 
 def test_a_restore_asks_the_lock_and_mends_a_ledger_that_cannot_be_opened(tmp_path):
@@ -256,7 +339,7 @@ def test_a_restore_asks_the_lock_and_mends_a_ledger_that_cannot_be_opened(tmp_pa
 def test_the_feed_brings_what_the_account_trades_and_the_exchange_s_clock(tmp_path, monkeypatch):
     monkeypatch.setenv("SEXTANT_NETWORK", "auto")
     clock = VirtualClock(OPENED)
-    with running_venue(clock, VenueOptions(port=free_ports(8))) as venue:
+    with running_venue(clock, VenueOptions(port=venue_ports())) as venue:
         sextant = build(Settings(home=tmp_path, endpoint=venue.urls.api), clock)
         key = SeriesKey("BTCUSDT", Interval.M15)
         sextant.outside.catch_up([key], most_bars=900)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from loguru import logger
 
 from core.paper.ledger import Ledger
 from core.paper.runner import Runner, RunnerState, owner_words
 from core.paper.verify import verify
 from data.clock import SystemClock
-from data.errors import DamagedState, LockHeld
+from data.errors import DamagedState, DataError, LockHeld
 from data.market import HOUR_MS
 from tests.paper_worlds import PaperWorld, reseal
 from tests.test_core.test_paper_ledger import LIES
@@ -166,6 +169,142 @@ def test_a_full_disk_pauses_loses_nothing_and_goes_on_when_there_is_room(tmp_pat
         db.execute("pragma max_page_count = 1000000")
     runner._catch_up()
     assert len(world.ledger.rows("equity")) == 3 + 31 and verify(world.ledger) == []
+
+
+def no_room() -> Callable[[], None]:
+    """From now on no file of this process takes a byte, as on a full disk; the answer ends it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["nothing can be written", "the owner's row still fits"])
+def test_a_start_on_a_full_disk_waits_says_so_once_and_is_no_crash(tmp_path, monkeypatch, begun):
+    world = PaperWorld(tmp_path)
+    world.hours(3)
+    world.clock.at_ms = world.next_close()
+    runner_of(world).run(once=True)
+    world.clock.at_ms += HOUR_MS
+    room, told, looks = no_room() if not begun else None, [], []
+    if begun:
+        first = world.ledger.transaction
+
+        def full(*given):
+            nonlocal room
+            room, world.ledger.transaction = no_room(), first
+            return first(*given)
+
+        monkeypatch.setattr(world.ledger, "transaction", full)
+
+    def sleep(_):
+        looks.append(len(world.ledger.rows("equity")))
+        if len(looks) == 3:
+            room()
+        if len(looks) == 4:
+            RunnerState(world.ledger, world.clock).write(stop=True)
+
+    try:
+        runner_of(world, sleep=sleep, tell=told.append).run()
+    finally:
+        room()
+    assert looks == [4, 4, 4, 5] and len(told) == 1 and "paused, no trade is made" in told[0]
+    assert [r["kind"] for r in world.ledger.rows("audit")] == ["started", "started"] and verify(world.ledger) == []
+
+
+def test_a_first_start_in_a_locked_file_says_so_in_its_row(tmp_path):
+    world = PaperWorld(tmp_path)
+    with world.ledger.reading() as own:
+        own.execute("pragma busy_timeout = 50")
+    words = []
+
+    def sleep(_):
+        words.append(owner_words(said(world)))
+        if other.in_transaction:
+            other.execute("rollback")
+        else:
+            RunnerState(world.ledger, world.clock).write(stop=True)
+
+    with closing(sqlite3.connect(world.ledger.path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        runner_of(world, sleep=sleep, tell=words.append).run()
+    assert "nothing can be written" in words[0] and words[1] == "never started" and "running since" in words[2]
+    assert [r["kind"] for r in world.ledger.rows("audit")] == ["started"]
+
+
+def test_a_start_that_waits_can_be_stopped(tmp_path, monkeypatch):
+    """The owner's row still takes words, the transaction of the start does not: a table of the ledger is full."""
+    world, looks, told = PaperWorld(tmp_path), [], []
+
+    def full(*_):
+        with closing(sqlite3.connect(tmp_path / "full.sqlite")) as db:
+            db.execute("pragma max_page_count = 2")
+            db.execute("create table if not exists t (x)")
+            db.execute("insert into t values (zeroblob(100000))")
+
+    monkeypatch.setattr(world.ledger, "transaction", full)
+
+    def sleep(_):
+        looks.append(said(world)["state"])
+        if len(looks) == 2:
+            world.sextant.stop_runner()
+        assert len(looks) < 5
+
+    assert runner_of(world, sleep=sleep, tell=told.append).run() == []
+    assert looks == ["paused", "paused"] and len(told) == 1 and owner_words(said(world)) == "not running"
+
+
+def test_a_scheduler_s_call_on_a_full_disk_ends_with_the_reason(tmp_path):
+    world = PaperWorld(tmp_path)
+    room = no_room()
+    try:
+        with pytest.raises(DataError, match=r"nothing can be written to simulated .* MiB free"):
+            runner_of(world).run(once=True)
+    finally:
+        room()
+    assert len(runner_of(world).run(once=True)) == 0
+
+
+def test_only_a_store_that_takes_nothing_is_passed_over_in_silence(tmp_path):
+    world = PaperWorld(tmp_path)
+    world.hours(1)
+
+    def no_such_table():
+        with world.ledger.reading() as db:
+            db.execute("select 1 from nowhere")
+
+    def gone():
+        (tmp_path / "gone").read_bytes()
+
+    def full():
+        end = no_room()
+        try:
+            world.broker.control("pause")
+        finally:
+            end()
+
+    codes = []
+    sink = logger.add(lambda message: codes.append(str(message)), level="ERROR")
+    try:
+        runner_of(world, idle=(full, no_such_table, gone))._beside()
+    finally:
+        logger.remove(sink)
+    assert len(codes) == 2 and "no such table" in codes[0] and "FileNotFoundError" in codes[1]
+
+
+def test_a_forecast_keeps_nobody_waiting_for_the_lock(tmp_path):
+    world = PaperWorld(tmp_path)
+    world.clock.at_ms = world.next_close()
+    seen = []
+
+    def ahead(closed_ms, late):
+        with closing(sqlite3.connect(world.ledger.path, isolation_level=None, timeout=0)) as page:  # asks while the model computes
+            page.execute("begin immediate")
+            page.execute("rollback")
+        return lambda change, step: seen.append((closed_ms, late, step.closed_ms, change.number))
+
+    runner_of(world, ahead=ahead).run(once=True)
+    bar, = world.ledger.rows("equity")
+    assert seen == [(bar["at_ms"], False, bar["at_ms"], bar["tx"])]
 
 
 def test_a_locked_database_is_waited_for(tmp_path):

@@ -15,8 +15,9 @@ import pytest
 from core.backtest import robustness
 from core.backtest.asking import ask, grid_of
 from core.backtest.engine import run
+from core.backtest.outside_signals import outside_signals
 from core.backtest.plan import Config, build
-from core.backtest.question import Question, common, cut, outside_signals
+from core.backtest.question import Question, common, cut
 from core.backtest.signals import Action, Signals
 from core.backtest.study import verdict
 from core.backtest.sweeping import run_sweep
@@ -224,6 +225,11 @@ def test_signals_from_a_file_with_levels_and_symbols():
     assert b.action[1] == Action.ENTER_LONG and b.stop[1] == 2.5 and a.action[3] == Action.EXIT and np.isnan(a.stop[3])
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_may_end_as_any_system_ends_them(end):
+    assert outside(end.join(["time,action", f"{HOURS[1]},enter_long", f"{HOURS[3]},exit", ""]))[0].action[[1, 3]].tolist() == [1, 3]
+
+
 def test_signals_with_prices_and_a_trailing_stop_that_is_moved():
     """Stops as prices at the entries; the target that has no column is 1.5 times as far from the close (100): 104.5, for a short 97."""
     text = (f"time,action,stop_price,trail\n{HOURS[1]},enter_long,97,\n{HOURS[3]},hold,,2.5\n{HOURS[5]},exit,,\n{HOURS[6]},enter_short,"
@@ -249,6 +255,11 @@ def test_signals_with_prices_and_a_trailing_stop_that_is_moved():
     ("time,action\n2024-01-01T00:30:00Z,enter_long\n", "line 2: time 2024-01-01T00:30:00Z is not the open_time of a 1h bar"),
     ("time,action\nyesterday,enter_long\n", "line 2: time 'yesterday'"),
     (f"time,action,stop\n{HOURS[1]},enter_long,-3\n", "line 2: stop '-3': expected a distance above zero"),
+    ("time,action\n²,enter_long\n", "line 2: time '²': expected a time such as"),
+    (f"time,action\n{'9' * 30},enter_long\n", "line 2: time '9999"), (f"time,action\n{'9' * 18},exit\n", "line 2: time '9999"),
+    ("time,action\n-9223372036854775809,exit\n", "line 2: time '-922"),
+    (f"time,action\n{'x' * 200_000},exit\n", "line 2: cannot be read as CSV (field larger"),
+    (f"time,{'x' * 200_000}\n", "line 1: cannot be read as CSV (field larger"),
     (f"time,action,symbol\n{HOURS[1]},enter_long,XYZUSDT\n", "line 2: symbol 'XYZUSDT' is not traded here")])
 def test_a_bad_file_is_refused_by_line(text, words):
     with pytest.raises(InputError) as caught:
