@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,16 +76,36 @@ class Trying(Forecasting):
         keep_newest(folder.glob("*.json"), KEPT_SWEEPS)
         return done
 
+    def stored_runs(self) -> tuple[list[dict[str, Any]], list[Damaged]]:
+        """Stored runs, newest first: their headers (run id, what was asked, figures, tries counted, verdict), and those that cannot be
+        read, with the reason."""
+        found = [self._head(report.parent) for report in newest_first((self._tried / "runs").glob("*/report.json"))]
+        return [h for h in found if not isinstance(h, Damaged)], [h for h in found if isinstance(h, Damaged)]
+
     def backtests(self) -> list[dict[str, Any]]:
-        """Stored runs, newest first, as headers: run id, what was asked, figures, tries counted, verdict. See `damaged_backtests`."""
-        return [head for head in map(self._head, self._runs()) if not isinstance(head, Damaged)]
+        """The headers of the stored runs that can be read, newest first."""
+        return self.stored_runs()[0]
 
     def damaged_backtests(self) -> list[Damaged]:
         """Stored runs that cannot be read, with the reason."""
-        return [head for head in map(self._head, self._runs()) if isinstance(head, Damaged)]
+        return self.stored_runs()[1]
 
-    def _runs(self) -> list[Path]:
-        return [report.parent for report in newest_first((self._tried / "runs").glob("*/report.json"))]
+    def runs_version(self) -> str:
+        """Another value once the answer of `stored_runs` may be another: a run was added, replaced or removed, or its header damaged, by
+        whichever process. Only the files' times are looked at, which is far quicker than reading them."""
+        return self._seen(path for folder in (self._tried / "runs").glob("*") for path in (folder, folder / HEAD))
+
+    def sweeps_version(self) -> str:
+        """The same for `sweeps`."""
+        return self._seen((self._tried / "swept").glob("*.json"))
+
+    def _seen(self, paths: Iterable[Path]) -> str:
+        seen = [f"{self.settings.home} {self.world}"]
+        for path in sorted(paths):
+            with suppress(OSError):  # it vanished meanwhile
+                found = path.stat()
+                seen.append(f"{path.name} {found.st_mtime_ns} {found.st_size}")
+        return hashlib.blake2b("\n".join(seen).encode(), digest_size=16).hexdigest()
 
     def _head(self, folder: Path) -> dict[str, Any] | Damaged:
         """A run's header; made from the report where an older version kept none."""

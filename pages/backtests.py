@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
 from core.backtest.report import shown
-from pages.ui import assistant_link, backtest_form, backtest_sweeps, backtest_views
+from core.stored import Damaged
+from pages.ui import assistant_link, backtest_form, backtest_sweeps, backtest_views, job_panel
+from pages.ui.backtest_form import JOBS
+from pages.ui.rule_form import title_of
 from pages.ui.session import focus, guarded, settle, workbench
 
 sextant = workbench()
 here = focus()
 
 
-@st.cache_data(ttl=20, max_entries=4, show_spinner=False)
-def headers_of(home: str, world: str, last_job: int) -> list[dict[str, Any]]:
-    """Stored runs, newest first; reading them all takes a while, so anew after a job and three times a minute."""
-    return workbench().backtests()
-
-
 def name_of(header: dict[str, Any]) -> str:
     """A stored run in one line."""
     q = header["question"]
-    return (f"{backtest_form.title_of(q['rule'])} · {', '.join(q['symbols'])} · {q['interval']} {q['market']} · to {header['to'][:10]} · "
+    return (f"{title_of(q['rule'])} · {', '.join(q['symbols'])} · {q['interval']} {q['market']} · to {header['to'][:10]} · "
             f"{shown('total_return', header['metrics']['total_return'])} · {header['verdict']['word']}")
 
 
@@ -42,17 +40,17 @@ def chosen_run(headers: list[dict[str, Any]]) -> str:
     return chosen
 
 
-def tabs(headers: list[dict[str, Any]], arguments: dict[str, Any]) -> None:
+def tabs(headers: list[dict[str, Any]], damaged: Sequence[Damaged], arguments: dict[str, Any]) -> None:
     """The answer, and a tab for each question to it."""
     document = sextant.stored_backtest(chosen_run(headers))
-    sweeps = sextant.sweeps()
+    sweeps = backtest_views.stored_sweeps(sextant)
     tries = backtest_views.tries_now(document, headers, sweeps)
     backtest_views.answer(document, tries)
     rule = document["question"]["rule"] or "my signals"
     assistant_link.ask_about(f"What is the stored backtest {document['run_id']} of {rule} worth, and why?", here.key)
     views = {"Result": lambda: backtest_views.result(document), "Honesty": lambda: backtest_views.honesty(document, tries),
              "Trades": lambda: backtest_views.trades(sextant, document), "Where it came from": lambda: backtest_views.origin(document),
-             "Sweep": lambda: sweep(arguments), "Saved runs": lambda: backtest_sweeps.stored(sextant, headers),
+             "Sweep": lambda: sweep(arguments), "Saved runs": lambda: backtest_sweeps.stored(sextant, headers, damaged),
              "Assumptions": lambda: backtest_views.assumptions(sextant, document)}
     for tab, (title, draw) in zip(st.tabs(list(views), key="bt-tab", on_change="rerun"), views.items(), strict=True):
         if tab.open:
@@ -65,38 +63,30 @@ def swept_here() -> bool:
     return bool(headers) and st.session_state.get("bt-tab") == "Sweep"
 
 
-def progress(*kinds: str) -> None:
-    """Jobs under way, with their bars."""
-    waiting = tuple(j.id for j in backtest_form.open_jobs(sextant) if j.kind in kinds)
-    if waiting:
-        backtest_form.running(waiting)
-
-
 def sweep(arguments: dict[str, Any]) -> None:
     backtest_sweeps.ask_sweep(sextant, arguments)
     if swept_here():
-        progress("sweep")
+        job_panel.under_way(sextant, JOBS, "sweep")
     st.divider()
-    backtest_sweeps.swept(sextant.sweeps())
+    backtest_sweeps.swept(backtest_views.stored_sweeps(sextant))
 
 
 with guarded("the backtest"):
-    jobs = sextant.jobs.all()
-    headers = headers_of(str(sextant.settings.home), str(sextant.world), max((j.ended_ms or 0 for j in jobs), default=0))
+    headers, damaged = backtest_views.stored_runs(sextant)
     with st.expander("Set up a run", expanded=not headers, icon=":material/tune:", key="bt-setup"):
         arguments = backtest_form.set_up(sextant, here)
         backtest_form.run_button(sextant, arguments)
-    progress(*(("backtest",) if swept_here() else backtest_form.KINDS))
-    backtest_form.ended(sextant)
+    job_panel.under_way(sextant, JOBS, *(("backtest",) if swept_here() else JOBS.kinds))
+    job_panel.ended(sextant, JOBS)
     if st.session_state.pop("bt-swept", False):
         st.toast("The sweep is done: see the tab Sweep.")
     if headers:
-        tabs(headers, arguments)
+        tabs(headers, damaged, arguments)
     else:
-        if not backtest_form.open_jobs(sextant):
+        backtest_sweeps.lost(damaged)
+        if not job_panel.open_jobs(sextant, JOBS):
             st.info("No run yet. Set one up above and press Run: a year of hours takes a few seconds, and the result says in words "
-                    "whether it "
-                    "is worth anything.", icon=":material/play_circle:")
-        with st.expander("Try many settings at once", icon=":material/grid_on:", expanded=bool(sextant.sweeps())):
+                    "whether it is worth anything.", icon=":material/play_circle:")
+        with st.expander("Try many settings at once", icon=":material/grid_on:", expanded=bool(backtest_views.stored_sweeps(sextant))):
             sweep(arguments)
 settle()

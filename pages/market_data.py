@@ -15,7 +15,7 @@ from data.errors import SextantError
 from data.market import SeriesKey
 from data.view import NOT_KNOWN
 from pages.ui import sources_panel, widgets
-from pages.ui.session import ask_owner, collector, focus, guarded, may_write, settle, show_world, workbench
+from pages.ui.session import ask_owner, collector, focus, guarded, kept, may_write, settle, show_world, workbench
 
 sextant = workbench()
 here = focus()
@@ -89,7 +89,7 @@ def importing() -> None:
                 status.update(label="Imported" if reports else "Nothing was chosen", state="complete" if reports else "error")
             except SextantError as error:
                 status.update(label="Refused", state="error")
-                st.error(str(error))
+                st.error(widgets.plain(str(error)))
         st.session_state["import-reports"] = [r.document() for r in reports]
         if reports:
             st.rerun()
@@ -113,17 +113,20 @@ def imported(document: dict) -> None:
         st.info("The page still shows the simulated exchange. Use “Show the real data” above to switch.")
 
 
+def invented(key: SeriesKey) -> dict[str, object]:
+    """The row of one simulated series; nothing of it is stored, so it is made to be counted."""
+    candles = sextant.candles(key)
+    return {"Symbol": key.symbol, "Market": str(key.market), "Interval": str(key.interval), "Candles": len(candles),
+            "First": iso(int(candles.open_time[0])), "Last": iso(int(candles.open_time[-1])), "Gaps": len(candles.gaps()),
+            "Provenance": candles.provenance}
+
+
 def stored() -> None:
     """A row a series."""
     if sextant.world is World.SIMULATED:
-        rows = []
-        for key in sextant.reader.keys():
-            if key.interval is here.key.interval:
-                candles = sextant.candles(key)
-                rows.append({"Symbol": key.symbol, "Market": str(key.market), "Interval": str(key.interval), "Candles": len(candles),
-                             "First": iso(int(candles.open_time[0])), "Last": iso(int(candles.open_time[-1])), "Gaps": len(candles.gaps()),
-                             "Provenance": candles.provenance})
-        frame = pd.DataFrame(rows)
+        keys = [key for key in sextant.reader.keys() if key.interval is here.key.interval]
+        versions = tuple(sextant.reader.version(key) for key in keys)
+        frame = pd.DataFrame(kept(lambda: [invented(key) for key in keys], "invented series", *versions))
     else:
         frame = pd.DataFrame([{"Symbol": s.key.symbol, "Market": str(s.key.market), "Interval": str(s.key.interval), "Candles": s.rows,
                                "First": iso(s.first), "Last": iso(s.last), "Gaps": s.gaps, "Missing": s.missing_bars,
@@ -175,7 +178,7 @@ def quality(key: SeriesKey) -> None:
 
 with guarded("the world switch"):
     worlds()
-status = sextant.status(here.key) if here.key in sextant.reader.keys() else sextant.status()
+status = sextant.status(here.key) if sextant.reader.holds(here.key) else sextant.status()
 a, b, c, d = st.columns(4)
 a.metric("World", str(status.world), help="Real and simulated data live in separate folders and are never shown together.")
 b.metric("Provenance", status.provenance)
@@ -206,7 +209,7 @@ if sextant.world is not World.SIMULATED:
     st.subheader("Beside candles", anchor=False)
     with guarded("the series beside candles"):
         sources_panel.beside_candles(sextant)
-if here.key in sextant.reader.keys():
+if sextant.reader.holds(here.key):
     st.subheader(f"Holes and quality of {here.key}", anchor=False)
     first, second, third = st.tabs(["Holes", "Quality", "Disagreement"])
     with first, guarded("the holes"):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from models.shelf import Entry
-from pages.ui import model_form, model_now, model_path, model_record, model_views, widgets
+from pages.ui import job_panel, model_form, model_now, model_path, model_record, model_views, widgets
 from pages.ui.session import focus, guarded, settle, workbench
 
 sextant = workbench()
@@ -72,10 +72,8 @@ with guarded("the models"):
     with st.expander("Train a model", expanded=not entries, icon=":material/model_training:", key="ml-setup"):
         given = model_form.set_up(sextant, here)
         model_form.submit(sextant, "train", given, "Train")
-    waiting = tuple(j.id for j in model_form.open_jobs(sextant))
-    if waiting:
-        model_form.running(waiting)
-    model_form.ended(sextant)
+    job_panel.under_way(sextant, model_form.JOBS)
+    job_panel.ended(sextant, model_form.JOBS)
     done = st.session_state.pop("ml-done", None)
     if done:
         st.toast(done)

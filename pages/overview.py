@@ -10,11 +10,10 @@ import streamlit as st
 
 from analysis.composites import COMPOSITES, by_name
 from analysis.methods.alerts import OFF_LEVEL
-from analysis.report import ModuleReport
 from core.sextant import BoardRow, World
 from data.clock import age_text
 from pages.ui import charts_scores, paper_card, theme, welcome, widgets
-from pages.ui.session import collector, focus, guarded, settle, workbench
+from pages.ui.session import collector, focus, guarded, redrawn, settle, workbench
 
 sextant = workbench()
 here = focus()
@@ -46,11 +45,6 @@ def row_of(row: BoardRow) -> dict[str, object]:
     line["Alarm"] = _words(alarm.label) if alarm and alarm.label else None
     line["Age"] = age_text(max(0, sextant.clock.now_ms() - row.as_of_ms)) if row.as_of_ms else None
     return line
-
-
-def _bar(report: ModuleReport) -> float | None:
-    """A module's number on 0..1; unknown stays empty."""
-    return None if report.score is None else widgets.shown_bar(report)
 
 
 def _words(label: str) -> str:
@@ -114,7 +108,7 @@ def board(rows: list[BoardRow], slot: st.delta_generator.DeltaGenerator, *, read
             widgets.download(table, f"overview-{interval}")
 
 
-@st.fragment(run_every="2s")
+@redrawn("the progress", every="2s")
 def arriving() -> None:
     """While the first candles are fetched: how far it is; the page redraws itself when they are there."""
     state = collector().state()
@@ -150,7 +144,7 @@ else:
     if cards:
         with pictures, guarded("the heat map"):
             st.subheader("Scores side by side", anchor=False)
-            columns = [(m.short, m.letter, [_bar(c.report(m.letter)) for _, c in cards]) for m in sextant.modules]
+            columns = [(m.short, m.letter, [widgets.shown_bar(c.report(m.letter)) for _, c in cards]) for m in sextant.modules]
             mixed = [(c.title, c.name, [card.composite(c.name).score for _, card in cards]) for c in COMPOSITES]
             content = tuple(sextant.content(sextant.key(s, interval, market)) for s, _ in cards)
             for name, across in (("modules", columns), ("composites", mixed)):

@@ -11,13 +11,15 @@ import streamlit as st
 from analysis.composites import COMPOSITES
 from core.score_lab import LabResult
 from core.sextant import Sextant
+from data.market import DAY_MS
 from pages.ui import charts_lab, theme, widgets
+from pages.ui.job_panel import Panel, ended, open_jobs, under_way
 from pages.ui.session import ask_owner, focus, guarded, may_write, settle, workbench
 
 sextant = workbench()
 here = focus()
 interval, market = here.key.interval, here.key.market
-BARS = {"90 days": 90, "a year": 365, "2 years": 730, "everything": 10_000}
+DAYS = {"90 days": 90, "a year": 365, "2 years": 730, "everything": 10_000}
 
 
 def title_of(name: str) -> str:
@@ -30,36 +32,24 @@ def title_of(name: str) -> str:
     return f"{name} · {sextant.module(name).short}"
 
 
-@st.fragment(run_every="2s")
-def running(number: int) -> None:
-    """How far the run is; the page redraws itself when it has ended."""
-    job = sextant.jobs.get(number)
-    if not job.open:
-        st.rerun()
-    st.progress(job.share, job.words or "Waiting for its turn ...")
-    if may_write() and st.button("Stop", key="stop-lab"):
-        sextant.jobs.cancel(number)
+JOBS = Panel("lab", ("lab",), lambda job: f"The judgement of {len(job.arguments['symbols'])} symbols at {job.arguments['interval']}",
+             starting="reading the histories", stopped=lambda job: "; nothing of it was kept.")
 
 
 def controls(result: LabResult | None) -> None:
     """Start a run over the watchlist; it goes on when the tab is closed."""
-    open_jobs = [job for job in sextant.jobs.all() if job.kind == "lab" and job.open]
-    if open_jobs:
-        running(open_jobs[0].id)
+    if open_jobs(sextant, JOBS):
+        under_way(sextant, JOBS)
         return
-    failed = next((job for job in sextant.jobs.all() if job.kind == "lab" and not job.open), None)
-    if failed is not None and failed.state == "failed":
-        st.error(f"The last run ended early: {failed.words}")
+    ended(sextant, JOBS)
     with st.form("run-lab", border=result is None):
         left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
-        span = left.selectbox("History", list(BARS), index=0, help="How many of the newest bars are judged. Volatility models are fitted "
-                                                                   "for "
-                                                                    "every day once: a year of twelve symbols takes some minutes.")
+        span = left.selectbox("History", list(DAYS), index=0, help="How many of the newest bars are judged. Volatility models are fitted "
+                                                                   "for every day once: a year of twelve symbols takes some minutes.")
         worlds = middle.select_slider("Null worlds", [0, 5, 30, 200], value=0, help="The same judgement on histories whose directions are "
-                                                                                 "redrawn by coin: how often does it find an edge in "
-                                                                                 "noise?")
+                                      "redrawn by coin: how often does it find an edge in noise?")
         if right.form_submit_button("Judge the watchlist", type="primary", disabled=not may_write()):
-            bars = int(min(60_000, max(300, BARS[span] * 86_400_000 // interval.ms)))
+            bars = int(min(60_000, max(300, DAYS[span] * DAY_MS // interval.ms)))
             sextant.jobs.submit("lab", {"symbols": list(sextant.symbols(market))[:50], "interval": str(interval), "market": str(market),
                                         "bars": bars, "worlds": worlds})
             sextant.jobs.pump()
@@ -77,13 +67,12 @@ def overview(result: LabResult) -> None:
     frame = pd.DataFrame(rows)
     st.dataframe(frame, hide_index=True, width="stretch", placeholder="", height=38 + 35 * len(frame), column_config={
         "Score": st.column_config.TextColumn(pinned=True),
-        "Verdict": st.column_config.TextColumn(help="supported: q < .10 over the whole family, same sign in two thirds of the periods, "
-                                                    "interval "
-                                                    "without zero. weak: one of these fails. contradicted: the other sign. insufficient: "
-                                                    "fewer than 30 separate outcomes."),
-        "Mean IC": st.column_config.NumberColumn(format="%+.3f", help="Rank correlation with the outcome, mean over symbols at the "
-                                                                      "strongest "
-                                                                      "horizon. Honest hourly effects are .02 to .05."),
+        "Verdict": st.column_config.TextColumn(
+            help="supported: q < .10 over the whole family, same sign in two thirds of the periods, interval without zero. weak: one of "
+                 "these fails. contradicted: the other sign. insufficient: fewer than 30 separate outcomes."),
+        "Mean IC": st.column_config.NumberColumn(
+            format="%+.3f", help="Rank correlation with the outcome, mean over symbols at the strongest horizon. Honest hourly effects are "
+                                 ".02 to .05."),
         "At bars": st.column_config.NumberColumn(format="%d"),
         "Half-life": st.column_config.NumberColumn(format="%.0f", help="Bars until half of the strongest mean IC is gone."),
         "In words": st.column_config.TextColumn(width="large")})
@@ -118,7 +107,7 @@ def depth(result: LabResult) -> None:
 
 def one_test(cell: dict[str, Any], stamp: tuple[Any, ...]) -> None:
     """A single score, symbol and horizon."""
-    st.markdown(f"{widgets.plain(cell['words'])}")
+    st.markdown(widgets.plain(cell["words"]))
     for warning in cell["warnings"]:
         st.warning(warning)
     facts = [f"n {cell['found']['n']:,}", f"worth {cell['found']['n_eff']:.0f} separate outcomes"]
@@ -149,8 +138,8 @@ def schemes(result: LabResult, chosen: str) -> None:
     frame = pd.DataFrame(rows)
     number = st.column_config.NumberColumn(format="%+.3f")
     st.dataframe(frame, hide_index=True, width="stretch", placeholder="", column_config={
-        "IC": number, "Difference": st.column_config.NumberColumn(format="%+.3f", help="Its IC minus the default's, in the expected "
-                                                                                       "direction."),
+        "IC": number, "Difference": st.column_config.NumberColumn(
+            format="%+.3f", help="Its IC minus the default's, in the expected direction."),
         "From": number, "To": number})
     widgets.download(frame, f"schemes-{chosen}")
 
@@ -165,8 +154,7 @@ def recommendation(result: LabResult, sextant: Sextant) -> None:
         if document["null"]:
             st.markdown(f"**On noise:** {widgets.plain(document['null']['words'])}")
     st.caption(f"{document['bars']:,} bars of {', '.join(document['symbols'])} to {document['as_of'][:16]} · {document['world']} data · "
-               f"made "
-               f"{result.made_at[:16]} UTC")
+               f"made {result.made_at[:16]} UTC")
 
 
 with guarded("the score lab"):
@@ -183,9 +171,8 @@ with guarded("the score lab"):
         controls(result)
     with st.expander("How is this computed?", icon=":material/functions:"):
         st.markdown("Rank IC is the mean product of the standardised ranks of score and outcome. Its interval is autocorrelation-robust "
-                    "(Bartlett, "
-                    "fixed-b critical values: Kiefer & Vogelsang 2005), its p-value the share of circular shifts of the score in time "
-                    "that give as "
-                    "much. All scores, horizons and symbols of a run are one family: q-values by Benjamini & Hochberg (1995). A null world "
-                    "redraws the sign of every bar by a coin that all symbols share. docs/methods.md has the formulas.")
+                    "(Bartlett, fixed-b critical values: Kiefer & Vogelsang 2005), its p-value the share of circular shifts of the score "
+                    "in time that give as much. All scores, horizons and symbols of a run are one family: q-values by Benjamini & "
+                    "Hochberg (1995). A null world redraws the sign of every bar by a coin that all symbols share. docs/methods.md has "
+                    "the formulas.")
 settle()

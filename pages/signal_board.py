@@ -13,7 +13,7 @@ from core.signals import SignalCard
 from core.strategies import STRATEGIES, Choice, strategy
 from data.clock import age_text
 from data.errors import DataError, SextantError
-from pages.ui import assistant_link, backtest_views, charts_models, forecast_panel, frame, paper_from_signal, theme, widgets
+from pages.ui import assistant_link, backtest_views, charts_models, forecast_panel, frame, frozen_log, paper_from_signal, theme, widgets
 from pages.ui.session import focus, guarded, remember, settle, workbench
 
 sextant = workbench()
@@ -164,11 +164,10 @@ def forecast(card: SignalCard) -> None:
 
 def calls(name: str, interval: str) -> None:
     """How the predictions of this rule's model came out so far, as frozen when they were made."""
-    from core.paper.predictions import track_record
-
     label = strategy(name).forecasts
-    mine = [r for r in sextant.log.rows(newest=RECENT) if r.label == label and str(r.key.interval) == interval and r.key.market is market]
-    whole = [r for r in track_record(mine, sextant.clock.now_ms()) if r["regime"] == "all" and r["period"] == "all"]
+    mine = [r for r in frozen_log.rows(sextant)[-RECENT:]
+            if r.label == label and str(r.key.interval) == interval and r.key.market is market]
+    whole = [r for r in frozen_log.record(sextant, mine) if r["regime"] == "all" and r["period"] == "all"]
     made, graded, asked, right = (sum(r[n] for r in whole) for n in ("made", "settled", "calls", "right"))
     if not made:
         st.markdown("**Past calls of this model:** none are frozen yet; the paper runner and Predict now on the Models page write them.")
@@ -180,7 +179,8 @@ def calls(name: str, interval: str) -> None:
 
 def record(name: str, interval: str) -> None:
     """What the newest stored backtest of this rule and interval says."""
-    found = [h for h in sextant.backtests() if h["question"]["rule"] == name and h["question"]["interval"] == interval
+    headers, _ = backtest_views.stored_runs(sextant)
+    found = [h for h in headers if h["question"]["rule"] == name and h["question"]["interval"] == interval
              and h["question"]["market"] == str(market)]
     if not found:
         left, right = st.columns([5, 1], vertical_alignment="center")
@@ -229,11 +229,11 @@ def headline(cards: list[SignalCard], name: str) -> str:
     """The answer in one line."""
     by = {word: [c.symbol for c in cards if c.signal == word] for word in MARK}
     parts = [f"**{word}** {', '.join(by[word])}" for word in ("BUY", "SELL") if by[word]] or ["No entry or exit at the newest close"]
-    long = sum(c.state.startswith(("long", "short")) for c in cards)
-    return " · ".join([*parts, f"HOLD on {len(by['HOLD'])}", f"{strategy(name).title} is in a position on **{long} of {len(cards)}**"])
+    held = sum(c.state.startswith(("long", "short")) for c in cards)
+    return " · ".join([*parts, f"HOLD on {len(by['HOLD'])}", f"{strategy(name).title} is in a position on **{held} of {len(cards)}**"])
 
 
-def gather(symbols: list[str], name: str, interval: str, line: Any, bar: Any, table: Any) -> tuple[list[SignalCard], dict[str, str]]:
+def gather(symbols: list[str], name: str, interval: str, bar: Any, table: Any) -> tuple[list[SignalCard], dict[str, str]]:
     """Cards in watchlist order, filling the table as they come."""
     found: dict[str, SignalCard | str] = {}
     bar.progress(0.0, f"Asking {strategy(name).title} about {len(symbols)} symbols ..."
@@ -271,7 +271,7 @@ def page() -> None:
         a, b = st.columns([3, 2], vertical_alignment="bottom")
         which = a.segmented_control("Show", FILTERS, default="All", key="signals-filter", required=True) or "All"
         only = b.multiselect("Symbols", symbols, key="signals-symbols", placeholder="the whole watchlist")
-    cards, problems = gather(symbols, name, interval, line, bar, table)
+    cards, problems = gather(symbols, name, interval, bar, table)
     if cards:
         line.markdown(headline(cards, name))
     chosen = [c for c in cards if (not only or c.symbol in only) and (
@@ -288,7 +288,7 @@ def page() -> None:
     untrained = [s for s, words in problems.items() if words.startswith("no model of")]
     for symbol, words in problems.items():
         if symbol not in untrained:
-            st.caption(f"{symbol}: {words}")
+            st.caption(widgets.plain(f"{symbol}: {words}"))
     if untrained:
         st.caption(f"No model of {strategy(name).forecasts} at {interval} yet for {', '.join(untrained)}.")
         st.page_link("pages/model_lab.py", label="Train one on the Models page", icon=":material/model_training:")
@@ -302,5 +302,5 @@ with guarded("the signals"):
     try:
         page()
     except DataError as error:
-        st.warning(str(error), icon=":material/database:")
+        st.warning(widgets.plain(str(error)), icon=":material/database:")
 settle()

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
+from analysis.report import ModuleReport
 from pages.ui import (
     assistant_link,
     charts_market,
@@ -27,12 +28,37 @@ sextant = workbench()
 here = focus()
 key = here.key
 
+
+def module_tab(report: ModuleReport) -> None:
+    """One module in depth: its answer, its picture, what the score is made of, every metric."""
+    module, letter = sextant.module(report.letter), report.letter
+    st.markdown(f"**{module.question}** {widgets.answer(report)}")
+    picture, fall = st.columns([3, 2])
+    with picture, st.spinner("Looking back ...", show_time=False):
+        module_tabs.draw(sextant, key, report)
+    with fall:
+        if report.raw is None:
+            st.markdown("Why there is no score")
+            st.info(report.reason)
+        elif letter != "E":  # its score is no sum of parts
+            st.markdown(f"What the score is made of (raw {report.raw:+.4f})")
+            figure = theme.kept(partial(charts_scores.waterfall, report, signed=letter not in ("G", "I", "J")), "fall", letter,
+                                sextant.content(key))
+            theme.draw(figure, key=f"fall-{letter}", file_name=f"{key.symbol}-{report.slug}-parts", alt=f"Contributions to {report.name}")
+    if letter == "C":
+        tabs_positioning.explain(report)
+        tabs_positioning.liquidation_map(sextant, key)
+    widgets.parts_table(report)
+    widgets.explanation(module, sextant.lookahead_badge(letter))
+
+
 with guarded("the candles"):
     candles = sextant.candles(sextant.key(key.symbol, key.interval, key.market), bars=charts_market.MOST_CANDLES)
     row = sextant.board_row(key.symbol, key.interval, key.market, score=False)
     places = widgets.decimals(candles.close)
-    st.markdown(f"### {key.symbol} · {widgets.price_text(row.price or 0.0, places)} USDT · {widgets.change_text(row.change_24h)} in 24 h"
-                if row.price else f"### {key.symbol}")
+    price = "" if row.price is None else (f" · {widgets.price_text(row.price, places)}{widgets.quote_of([key.symbol])} · "
+                                          f"{widgets.change_text(row.change_24h)} in 24 h")
+    st.markdown(f"### {key.symbol}{price}")
     assistant_link.ask_about(f"What moved {key.symbol}, and what would change the view?", key)
     scores_slot, chart_slot = st.container(), st.container()
 
@@ -85,24 +111,5 @@ with guarded("the candles"):
         if not tab.open:
             continue
         with tab, guarded(report.name):
-            module = sextant.module(report.letter)
-            st.markdown(f"**{module.question}** {widgets.answer(report)}")
-            picture, fall = st.columns([3, 2])
-            with picture, st.spinner("Looking back ...", show_time=False):
-                module_tabs.draw(sextant, key, report)
-            with fall:
-                if report.letter != "E":
-                    st.markdown(f"What the score is made of (raw {report.raw:+.4f})" if report.raw is not None else "Why there is no score")
-                if report.raw is not None and report.letter != "E":
-                    fall_figure = theme.kept(partial(charts_scores.waterfall, report, signed=report.letter not in ("G", "I", "J")), "fall",
-                                             report.letter, sextant.content(key))
-                    theme.draw(fall_figure, key=f"fall-{report.letter}", file_name=f"{key.symbol}-{report.slug}-parts",
-                               alt=f"Contributions to {report.name}")
-                elif report.raw is None:
-                    st.info(report.reason)
-            if report.letter == "C":
-                tabs_positioning.explain(report)
-                tabs_positioning.liquidation_map(sextant, key)
-            widgets.parts_table(report)
-            widgets.explanation(module, sextant.lookahead_badge(report.letter))
+            module_tab(report)
 settle()

@@ -7,8 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.paper.grades import grade
-from pages.ui import paper_history, paper_predictions, paper_proof
+from pages.ui import frozen_log, paper_history, paper_predictions, paper_proof
 from pages.ui.session import guarded, settle, workbench
 
 sextant = workbench()
@@ -25,9 +24,9 @@ with guarded("the history"):
     exists = sextant.paper_ledger.path.exists()
     known = sextant.paper_ledger.heads() if exists else {}
     trades, signals = told(str(sextant.settings.home), str(sextant.world), tuple(known.get(t, "") for t in CHANGES_IT))
-    frozen = sextant.log.rows()
+    frozen = frozen_log.rows(sextant)
     st.markdown(paper_history.headline(trades, len({t["account"] for t in trades})))
-    st.markdown(paper_predictions.headline(grade(frozen)))
+    st.markdown(paper_predictions.headline(frozen_log.grades(sextant, frozen)))
     if exists:
         paper_proof.proof(sextant)
     views: dict[str, Callable[[], None]] = {

@@ -105,7 +105,7 @@ def _messages(assistant: Assistant, conversation: int, *, owner: bool) -> list[t
 def _suggestions(key: SeriesKey, *, model: bool) -> None:
     """Questions that fit what the user looks at; one from a link stands first and is asked only by a click."""
     linked = visible(st.query_params.get("ask", ""))[:300].strip()
-    base = key.symbol.removesuffix("USDT")
+    base = widgets.short(key.symbol)
     usual = [f"What moved {base} in the last 24 hours?", f"How risky is {base} now, and why?", "What would change the view?",
              "/brief", "/signal", "/help"] if model else ["/brief", f"/changed trend_strength {key.symbol}", "/signal", "/risk", "/quality",
                                                           "/help"]

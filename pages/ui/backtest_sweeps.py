@@ -13,11 +13,13 @@ from core.backtest.asking import grid_of
 from core.backtest.report import shown
 from core.backtest.sweeping import MOST_SETS
 from core.sextant import Sextant
+from core.stored import Damaged
 from core.strategies import COMMON, strategy
 from data.errors import InputError, SextantError
 from pages.ui import charts_backtest, theme, widgets
-from pages.ui.backtest_form import check, title_of
+from pages.ui.backtest_form import check
 from pages.ui.backtest_views import downloads, metrics
+from pages.ui.rule_form import title_of
 from pages.ui.session import may_write
 
 METRICS = {"sharpe": "Sharpe ratio", "total_return": "Return", "max_drawdown": "Largest drawdown", "trades": "Trades"}
@@ -34,9 +36,8 @@ def ask_sweep(sextant: Sextant, arguments: dict[str, Any]) -> None:
     rule = strategy(arguments["rule"])
     known = {p.name: p for p in (*rule.parameters, *COMMON)}
     st.markdown(f"Tries every combination of settings of **{rule.title}** on {', '.join(arguments['symbols']) or 'no symbol yet'}, "
-                f"{arguments['options']['interval']} {arguments['options']['market']}, as set up above. **Every set counts as a try**: "
-                f"the more "
-                "there are, the better the best one looks by luck, and the deflated Sharpe ratio answers for all of them.")
+                f"{arguments['options']['interval']} {arguments['options']['market']}, as set up above. **Every set counts as a try**: the "
+                "more there are, the better the best one looks by luck, and the deflated Sharpe ratio answers for all of them.")
     names = st.multiselect("Parameters to turn", list(known), default=[p.name for p in rule.parameters][:2], key=f"bt-turn-{rule.name}",
                            format_func=_words, persist_state="session")
     texts = []
@@ -66,7 +67,7 @@ def ask_sweep(sextant: Sextant, arguments: dict[str, Any]) -> None:
     pressed = a.button("Sweep", type="primary", icon=":material/grid_on:", key="bt-sweep", width="stretch")
     wrong = wrong or (check(arguments) if pressed else "")
     if wrong:
-        b.error(wrong, icon=":material/error:")
+        b.error(widgets.plain(wrong), icon=":material/error:")
     else:
         b.caption(f"{count:,} sets")
         if pressed:
@@ -159,7 +160,7 @@ def surface(d: Mapping[str, Any], across: str, down: str, metric: str) -> np.nda
     return out
 
 
-def stored(sextant: Sextant, headers: Sequence[Mapping[str, Any]]) -> None:
+def stored(sextant: Sextant, headers: Sequence[Mapping[str, Any]], damaged: Sequence[Damaged]) -> None:
     """Every stored run; the chosen ones on one chart, with their files."""
     import pandas as pd
 
@@ -177,8 +178,7 @@ def stored(sextant: Sextant, headers: Sequence[Mapping[str, Any]]) -> None:
         "Held": st.column_config.NumberColumn(format="percent", width=72, help="Buy and hold in the same window."),
         "Sharpe": st.column_config.NumberColumn(format="%.2f", width=64), "Trades": st.column_config.NumberColumn(format="%d", width=60)})
     widgets.download(table, "backtests")
-    for lost in sextant.damaged_backtests():
-        st.warning(f"The stored run {lost.name} cannot be read: {lost.reason}. Its files are kept.", icon=":material/broken_image:")
+    lost(damaged)
     picked = [headers[k] for k in chosen["selection"]["rows"][:MOST_COMPARED]] or list(headers[:3])
     runs = [(f"{title_of(h['question']['rule'])} {'+'.join(h['question']['symbols'])} {h['question']['interval']} · {h['run_id'][:4]}",
              sextant.stored_backtest(h["run_id"])) for h in picked]
@@ -187,6 +187,13 @@ def stored(sextant: Sextant, headers: Sequence[Mapping[str, Any]]) -> None:
     for h, (name, _) in zip(picked, runs, strict=True):
         with st.expander(f"Files of {name}", icon=":material/folder:"):
             downloads(sextant, h["run_id"])
+
+
+def lost(damaged: Sequence[Damaged]) -> None:
+    """Stored runs that cannot be read."""
+    for run in damaged:
+        st.warning(widgets.plain(f"The stored run {run.name} cannot be read: {run.reason}. Its files are kept."),
+                   icon=":material/broken_image:")
 
 
 def settings_of(question: Mapping[str, Any]) -> str:

@@ -11,21 +11,43 @@ import streamlit as st
 
 from core.backtest.report import TITLES, shown
 from core.sextant import Sextant
+from core.stored import Damaged
 from core.strategies import STRATEGIES
 from data.clock import parse_time
 from data.errors import SextantError
 from pages.ui import charts_backtest, frame, theme, widgets
-from pages.ui.backtest_form import title_of
+from pages.ui.rule_form import title_of
+from pages.ui.session import workbench
 
 Document = Mapping[str, Any]
 VERDICT = {"holds up": ("green", ":material/verified:"), "fragile": ("orange", ":material/warning:"), "luck": ("gray", ":material/casino:"),
            "loses": ("red", ":material/trending_down:"), "too short": ("gray", ":material/hourglass_empty:")}
 LEFT_OUT = "A quick look leaves this out. Run it again without “Quick look”."
 FIRST_TRY = "(first try of this study)"
+NO_EDGE = "Worlds without an edge"
 FILES = {"report.html": ("Report (HTML)", "text/html"), "report.md": ("Report (Markdown)", "text/markdown"),
          "report.json": ("Report (JSON)", "application/json"), "trades.csv": ("Trades (CSV)", "text/csv"),
-         "equity.csv": ("Equity (CSV)", "text/csv"),
-         "run.json": ("Run card (JSON)", "application/json")}
+         "equity.csv": ("Equity (CSV)", "text/csv"), "run.json": ("Run card (JSON)", "application/json")}
+
+
+def stored_runs(sextant: Sextant) -> tuple[list[dict[str, Any]], list[Damaged]]:
+    """Headers of the stored runs, newest first, and those that cannot be read; read anew only once something has changed."""
+    return _runs(sextant.runs_version())
+
+
+def stored_sweeps(sextant: Sextant) -> list[dict[str, Any]]:
+    """Finished sweeps, newest first; read anew only once something has changed."""
+    return _sweeps(sextant.sweeps_version())
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _runs(version: str) -> tuple[list[dict[str, Any]], list[Damaged]]:
+    return workbench().stored_runs()
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _sweeps(version: str) -> list[dict[str, Any]]:
+    return workbench().sweeps()
 
 
 def badge(word: str) -> None:
@@ -71,10 +93,10 @@ def answer(d: Document, tries: int) -> None:
               "Mean over spread of daily returns, a year of 365 days. Below: its 95 % interval, from resampling days in blocks."),
              ("Drawdown", shown("max_drawdown", m["max_drawdown"]), None if None in fall else f"{fall[0]:.0%} to {fall[1]:.0%}",
               "Deepest fall from a high of the equity. Below: its 95 % interval."),
-             ("Trades", f"{d['trades']:,}", None if m["win_rate"] is None else f"{m['win_rate']:.0%} won", "Positions from first fill to "
-                                                                                                           "flat."),
+             ("Trades", f"{d['trades']:,}", None if m["win_rate"] is None else f"{m['win_rate']:.0%} won",
+              "Positions from first fill to flat."),
              ("Cost, bps", "–" if h["cost_bps"] is None else f"{h['cost_bps']:.1f}",
-              "no break-even" if h["break_even_bps"] is None else f"bears {h['break_even_bps']:.1f}",
+              "no break-even" if h["break_even_bps"] is None else f"break-even {h['break_even_bps']:.1f}",
               "What was paid a side, and below it the cost at which the rule would earn nothing. Below zero: it loses without any cost.")]
     metrics(tiles)
 
@@ -152,7 +174,7 @@ def honesty(d: Document, tries: int) -> None:
               "Share of runs that enter at random moments, with the same count, sides and holding times, and do at least as well."),
              ("Ruin", share(span["ruin"]), "30 % from a high", f"Share of {span['draws']:,} resampled histories that fall so far."),
              ("Ambiguous", f"{h['ambiguity']['trades']}", f"{h['ambiguity']['share']:.1%} of trades",
-              "Trades in which one bar touched both and nothing finer says which came first; counted as stopped.")]
+              "Trades in which one bar touched both stop and target and no finer candle says which came first; counted as stopped.")]
     metrics(tiles)
     if pbo and pbo["warning"]:
         st.caption("Few sets and blocks stand behind the probability of overfitting: read it as a hint.")
@@ -162,8 +184,8 @@ def honesty(d: Document, tries: int) -> None:
     st.markdown(f"**Look-ahead.** {widgets.plain(look[:1].upper() + look[1:])}.")
     band = h["ambiguity"]
     if band["trades"]:
-        st.markdown(f"**Ambiguity band.** The profit lies between {band['pessimistic']:+,.2f} and {band['optimistic']:+,.2f}, by what came "
-                    "first in the bars that touched stop and target.")
+        st.markdown(f"**Ambiguity band.** The profit lies between {band['pessimistic']:+,.2f} and {band['optimistic']:+,.2f}"
+                    f"{widgets.quote_of(d['symbols'])}, by what came first in the bars that touched stop and target.")
     walk = h.get("walk_forward")
     if walk:
         st.markdown(f"**Walk-forward.** Settings chosen only on the past, over {walk['folds']} folds: "
@@ -173,13 +195,10 @@ def honesty(d: Document, tries: int) -> None:
     elif h.get("baselines"):
         st.markdown("**Walk-forward.** The window is too short for it: five folds of 30 days are needed.")
     with st.expander("How is this computed?", icon=":material/functions:"):
-        st.markdown("The deflated Sharpe ratio asks whether the ratio beats what the best of all tries shows by luck; every run and "
-                    "every set "
-                    "of a sweep counts as a try. Its interval comes from 2,000 resampled histories in blocks of days (Politis & Romano "
-                    "1994). "
-                    "Worlds without an edge redraw the sign of every bar by a coin that all symbols share. Neighbours move one parameter "
-                    "by "
-                    "20 % at a time. docs/methods.md has the formulas.")
+        st.markdown("The deflated Sharpe ratio asks whether the ratio beats what the best of all tries shows by luck; every run and every "
+                    "set of a sweep counts as a try. Its interval comes from 2,000 resampled histories in blocks of days (Politis & "
+                    "Romano 1994). Worlds without an edge redraw the sign of every bar by a coin that all symbols share. Neighbours move "
+                    "one parameter by 20 % at a time. docs/methods.md has the formulas.")
 
 
 def _pictures(d: Document) -> None:
@@ -188,9 +207,8 @@ def _pictures(d: Document) -> None:
     total = m["total_return"]
     luck, walk = h.get("random_entries") or {}, h.get("walk_forward") or {}
     stress = [("twice the costs", h.get("costs_doubled")), ("one bar late", h.get("one_bar_late")),
-              ("without best "
-               "five", h["without_best_5"]), ("walk-forward", walk.get("total_return")), ("random, middle", luck.get("median")),
-              ("random, best 5 %", luck.get("high"))]
+              ("without the best five trades", h["without_best_5"]), ("walk-forward", walk.get("total_return")),
+              ("random entries, middle", luck.get("median")), ("random entries, best 5 %", luck.get("high"))]
     around = h.get("neighbours_profitable")
     pictures: list[tuple[str, str, Any]] = [("One thing changed", "", partial(charts_backtest.bars, stress, own=total))]
     if h.get("neighbourhood"):
@@ -199,12 +217,12 @@ def _pictures(d: Document) -> None:
                                  own=total)))
     if h.get("cost_ladder"):
         rose = any(r["rose"] for r in h["cost_ladder"])
-        pictures.append(("Costs rung by rung", "fixed size, no pauses; " + ("a rung rose: its path changed" if rose else "each rung adds "
-                                                                                                                         "one cost"),
+        words = "a rung rose: its path changed" if rose else "each rung adds one cost"
+        pictures.append(("Costs rung by rung", f"fixed size, no pauses; {words}",
                          partial(charts_backtest.bars, [(r["rung"], r["total_return"]) for r in h["cost_ladder"]])))
     null = h.get("null_worlds")
     if null and total is not None:
-        pictures.append(("Worlds without an edge", null["words"], partial(charts_backtest.worlds, null["totals"], total)))
+        pictures.append((NO_EDGE, null["words"], partial(charts_backtest.worlds, null["totals"], total)))
     columns = st.columns(2)
     for number, (title, words, build) in enumerate(pictures):
         with columns[number % 2]:
@@ -212,10 +230,9 @@ def _pictures(d: Document) -> None:
             theme.draw(theme.kept(build, "bt-honest", title, *stamp), key=f"bt-{title}", alt=title,
                        file_name=title.lower().replace(" ", "-"))
     if len(pictures) < 4:
-        missing = [t for t in ("Settings 20 % around it", "Costs rung by rung", "Worlds without an "
-                                                                                "edge") if t not in [p[0] for p in pictures]]
-        why = ("the rule reads more than candles, which a redrawn history does not have" if missing == ["Worlds without an "
-                                                                                                        "edge"] else LEFT_OUT)
+        there = [title for title, *_ in pictures]
+        missing = [t for t in ("Settings 20 % around it", "Costs rung by rung", NO_EDGE) if t not in there]
+        why = "the rule reads more than candles, which a redrawn history does not have" if missing == [NO_EDGE] else LEFT_OUT
         st.caption(f"Not here: {', '.join(missing)}. {why[:1].upper() + why[1:]}" + ("" if why.endswith(".") else "."))
 
 
@@ -250,8 +267,9 @@ def trades(sextant: Sextant, d: Document) -> None:
     table = pd.read_csv(io.BytesIO(sextant.backtest_file(d["run_id"], "trades.csv")))
     if table.empty:
         refused = ", ".join(f"{k.replace('_', ' ')} {n}" for k, n in d["refused"].items())
-        st.info("Nothing was traded." + (f" Entries were refused: {refused}." if refused else " The rule never wanted an entry: loosen its "
-                                                                                              "threshold or take a longer window."))
+        why = f"Entries were refused: {refused}." if refused else ("The rule never wanted an entry: loosen its threshold or take a longer "
+                                                                   "window.")
+        st.info(f"Nothing was traded. {why}")
         return
     a, b, c = st.columns([2, 2, 3])
     symbols = a.multiselect("Symbol", d["symbols"], key="bt-f-symbol", placeholder="all")
@@ -261,7 +279,7 @@ def trades(sextant: Sextant, d: Document) -> None:
     keep = table["symbol"].isin(symbols or d["symbols"]) & table["reason"].isin(reasons or list(table["reason"].unique()))
     keep &= {"Won": table["pnl"] > 0, "Lost": table["pnl"] <= 0, "Long": table["side"] > 0, "Short": table["side"] < 0}.get(str(side), keep)
     found = table[keep]
-    st.markdown(f"**{len(found):,} of {len(table):,} trades**, together {found['pnl'].sum():+,.2f}")
+    st.markdown(f"**{len(found):,} of {len(table):,} trades**, together {found['pnl'].sum():+,.2f}{widgets.quote_of(d['symbols'])}")
     zone = widgets.zone()
     shown_rows = pd.DataFrame({
         "Symbol": found["symbol"], "Side": found["side"].map({1: "▲ long", -1: "▼ short"}),
@@ -289,8 +307,11 @@ def trades(sextant: Sextant, d: Document) -> None:
     except SextantError as error:
         st.caption(f"The candles of this run cannot be shown now: {error}")
         return
-    own = [{str(k): v for k, v in r.items()} for r in found[found["symbol"] == symbol].to_dict("records")]
-    theme.draw(charts_backtest.trades(candles, own), key="bt-trades", file_name=f"trades-{symbol}", alt=f"Trades on {symbol}")
+    traded_here = found[found["symbol"] == symbol]
+    own = [{str(k): v for k, v in r.items()} for r in traded_here.to_dict("records")]
+    figure = theme.kept(partial(charts_backtest.trades, candles, own), "bt-trades", d["run_id"], symbol, tuple(traded_here.index),
+                        len(candles))
+    theme.draw(figure, key="bt-trades", file_name=f"trades-{symbol}", alt=f"Trades on {symbol}")
 
 
 def origin(d: Document) -> None:
@@ -300,9 +321,8 @@ def origin(d: Document) -> None:
     h = d["honesty"]
     years = [(str(r["year"]), r["return"]) for r in h["by_year"]]
     groups = [("By year", years, True), ("By symbol, profit", [(r["symbol"], r["pnl"]) for r in h["by_symbol"]], False),
-              (f"By what {h['leader']} did at entry, "
-               f"profit", [(r["regime"] + (" (few)" if r["words"] else ""), r["pnl"]) for r in h["by_regime"]],
-               False),
+              (f"By what {h['leader']} did at entry, profit",
+               [(r["regime"] + (" (few)" if r["words"] else ""), r["pnl"]) for r in h["by_regime"]], False),
               ("By how positions ended, profit", [(r["reason"].replace("_", " "), r["pnl"]) for r in d["by_reason"]], False)]
     columns = st.columns(2)
     for number, (title, rows, percent) in enumerate(groups):

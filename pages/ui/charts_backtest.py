@@ -40,17 +40,17 @@ def equity(document: Mapping[str, Any]) -> go.Figure:
                     hovertemplate="%{y:,.0f}", row=1, col=1)
     same = next((b["total_return"] for b in document["honesty"].get("baselines") or () if b["name"] == HELD), None)
     if same is not None and len(days):
-        fig.add_scatter(x=days[-1:], y=[document["config"]["capital"] * (1.0 + same)], name="held at this rule's "
-                                                                                            "volatility", mode="markers",
-                        marker={"symbol": "diamond", "size": 10, "color": theme.WARNING}, hovertemplate="%{y:,.0f}", row=1, col=1)
+        fig.add_scatter(x=days[-1:], y=[document["config"]["capital"] * (1.0 + same)], name="held at this rule's volatility",
+                        mode="markers", marker={"symbol": "diamond", "size": 10, "color": theme.WARNING}, hovertemplate="%{y:,.0f}",
+                        row=1, col=1)
     fig.add_scatter(x=days, y=curve["drawdown"], name="drawdown", mode="lines", line={"color": theme.DOWN, "width": 1}, fill="tozeroy",
                     fillcolor=theme.fade(theme.DOWN, 0.18), showlegend=False, hovertemplate="%{y:.1%}", row=2, col=1)
     fig.add_scatter(x=days, y=curve["exposure"], name="exposure", mode="lines", line={"color": theme.UP, "width": 1, "shape": "hv"},
                     fill="tozeroy", fillcolor=theme.fade(theme.UP, 0.15), showlegend=False, hovertemplate="%{y:.0%}", row=3, col=1)
     fig.update_yaxes(side="right", nticks=5)
-    fig.update_yaxes(tickformat=",.0f", row=1, col=1)
-    fig.update_yaxes(tickformat=".0%", nticks=4, row=2, col=1)
-    fig.update_yaxes(tickformat=".0%", nticks=4, rangemode="tozero", row=3, col=1)
+    fig.update_yaxes(tickformat=theme.AMOUNT, row=1, col=1)
+    fig.update_yaxes(tickformat=theme.PERCENT, nticks=4, row=2, col=1)
+    fig.update_yaxes(tickformat=theme.PERCENT, nticks=4, rangemode="tozero", row=3, col=1)
     fig.update_annotations(font={"size": 12, "color": theme.tone().faint}, x=0, xanchor="left")
     fig.update_layout(legend={"y": 1.06, "x": 1, "xanchor": "right"}, margin={"t": 44})
     return fig
@@ -93,7 +93,7 @@ def bars(rows: Sequence[tuple[str, float | None]], *, own: float | None = None, 
     every = [0.0, *values]
     room = 0.32 * max(max(every) - min(every), 1e-9)
     fig = theme.figure(52 + 27 * len(known), showlegend=False, hovermode="closest", margin={"t": 22},
-                       xaxis={"showgrid": True, "zeroline": True, "tickformat": ".0%" if percent else ",.0f", "nticks": 5,
+                       xaxis={"showgrid": True, "zeroline": True, "tickformat": theme.PERCENT if percent else theme.AMOUNT, "nticks": 5,
                               "range": [min(every) - room * (min(every) < 0), max(every) + room * (max(every) > 0 or min(every) >= 0)]},
                        yaxis={"autorange": "reversed", "showgrid": False, "type": "category"})
     fig.add_trace(go.Bar(x=values, y=[n for n, _ in known], orientation="h", text=[form(v) for v in values], textposition="outside",
@@ -107,10 +107,10 @@ def worlds(totals: Sequence[float], own: float) -> go.Figure:
     import plotly.graph_objects as go
 
     fig = theme.figure(140, showlegend=True, hovermode="closest",
-                       xaxis={"showgrid": True, "zeroline": True, "tickformat": ".0%", "nticks": 6},
+                       xaxis={"showgrid": True, "zeroline": True, "tickformat": theme.PERCENT, "nticks": 6},
                        yaxis={"visible": False, "range": [-1, 1]})
-    fig.add_trace(go.Scatter(x=list(totals), y=[0.28 * (-1) ** k for k in range(len(totals))], mode="markers", name="worlds without an "
-                                                                                                                    "edge",
+    fig.add_trace(go.Scatter(x=list(totals), y=[0.28 * (-1) ** k for k in range(len(totals))], mode="markers",
+                             name="worlds without an edge",
                              marker={"size": 9, "color": theme.fade(theme.NEUTRAL, 0.75)}, hovertemplate="%{x:+.1%}<extra>no edge</extra>"))
     fig.add_trace(go.Scatter(x=[own], y=[0], mode="markers", name="this result", hovertemplate="%{x:+.1%}<extra>this result</extra>",
                              marker={"size": 14, "symbol": "diamond", "color": theme.ACCENT}))
@@ -148,7 +148,7 @@ def compared(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> go.Figure:
     """Several runs as growth from their own start; days where they overlap line up."""
     import plotly.graph_objects as go
 
-    fig = theme.figure(340, yaxis={"side": "right", "tickformat": "+.0%", "zeroline": True})
+    fig = theme.figure(340, yaxis={"side": "right", "tickformat": f"+{theme.PERCENT}", "zeroline": True})
     for (name, document), colour in zip(runs, LINES, strict=False):
         growth = np.asarray(document["curve"]["equity"], float) / document["config"]["capital"] - 1.0
         fig.add_trace(go.Scatter(x=days_of(document), y=growth, name=name, mode="lines", line={"color": colour, "width": 1.7},
@@ -170,7 +170,7 @@ def sweep_map(across: tuple[str, Sequence[float]], down: tuple[str, Sequence[flo
                        xaxis={"title": across[0], "type": "category", "showgrid": False},
                        yaxis={"title": down[0], "type": "category", "showgrid": False})
     fig.add_trace(go.Heatmap(z=grid, x=x, y=y, zmin=-reach, zmax=reach, colorscale=theme.diverging(), xgap=1, ygap=1, showscale=many,
-                             colorbar={"thickness": 10, "tickformat": ".0%" if percent else ".1f"},
+                             colorbar={"thickness": 10, "tickformat": theme.PERCENT if percent else ".1f"},
                              text=None if many else [["–" if not np.isfinite(v) else form(v) for v in row] for row in grid],
                              texttemplate="" if many else "%{text}", textfont={"size": 11, "color": theme.tone().text},
                              hovertemplate=f"{across[0]} %{{x}}, {down[0]} %{{y}}<br>{title} "
@@ -187,7 +187,7 @@ def sweep_line(name: str, values: Sequence[float], found: Sequence[float | None]
     import plotly.graph_objects as go
 
     fig = theme.figure(280, hovermode="closest", showlegend=False, xaxis={"title": name},
-                       yaxis={"side": "right", "title": title, "tickformat": ".0%" if percent else None, "zeroline": True})
+                       yaxis={"side": "right", "title": title, "tickformat": theme.PERCENT if percent else None, "zeroline": True})
     fig.add_trace(go.Scatter(x=list(values), y=list(found), mode="lines+markers", line={"color": theme.ACCENT, "width": 1.7},
                              hovertemplate=f"{name} %{{x:g}}: %{{y:{'+.1%' if percent else '.2f'}}}<extra></extra>"))
     return fig

@@ -1,4 +1,4 @@
-"""The score lab's pictures: IC by horizon with its interval, by quarter and regime, quintiles, schemes."""
+"""The score lab's pictures: IC by horizon with its interval, by quarter and regime, quintiles."""
 
 from __future__ import annotations
 
@@ -38,9 +38,11 @@ def decay(pooled: dict[str, Any]) -> go.Figure:
     """Mean IC over symbols by horizon."""
     import plotly.graph_objects as go
 
-    fig = theme.figure(240, xaxis={"title": "bars ahead", "type": "log"}, yaxis={"side": "right", "zeroline": True})
     rows = [d for d in pooled["decay"] if d["mean_ic"] is not None]
-    fig.add_trace(go.Scatter(x=[d["horizon_bars"] for d in rows], y=[d["mean_ic"] for d in rows], mode="lines+markers", name="mean rank IC",
+    ahead = [d["horizon_bars"] for d in rows]
+    fig = theme.figure(240, xaxis={"title": "bars ahead", "type": "log", "tickvals": ahead, "ticktext": [str(n) for n in ahead]},
+                       yaxis={"side": "right", "zeroline": True})
+    fig.add_trace(go.Scatter(x=ahead, y=[d["mean_ic"] for d in rows], mode="lines+markers", name="mean rank IC",
                              line={"color": theme.ACCENT, "width": 1.5}, hovertemplate="%{y:+.3f}"))
     return fig
 
@@ -50,7 +52,7 @@ def quintiles(cell: dict[str, Any]) -> go.Figure:
     import plotly.graph_objects as go
 
     means = cell["quintiles"]["means"]
-    fig = theme.figure(220, showlegend=False, yaxis={"side": "right", "tickformat": ".2%", "zeroline": True}, hovermode="closest")
+    fig = theme.figure(220, showlegend=False, yaxis={"side": "right", "tickformat": theme.PERCENT, "zeroline": True}, hovermode="closest")
     fig.add_trace(go.Bar(x=[f"Q{i + 1}" for i in range(len(means))], y=means,
                          marker={"color": [theme.UP if (v or 0) >= 0 else theme.DOWN for v in means]},
                          hovertemplate="%{x}: %{y:.3%}<extra></extra>"))

@@ -40,7 +40,7 @@ def reliability(lines: Sequence[tuple[str, Sequence[Mapping[str, Any]], str]]) -
     values = [v for _, bins, _ in lines for b in bins for v in (b["stated"], b["happened"]) if v is not None]
     low, high = (max(0.0, min(values) - 0.05), min(1.0, max(values) + 0.05)) if values else (0.0, 1.0)
     most = max((b["rows"] for _, bins, _ in lines for b in bins), default=1)
-    axis = {"range": [low, high], "tickformat": ".0%", "showgrid": True}
+    axis = {"range": [low, high], "tickformat": theme.PERCENT, "showgrid": True}
     fig = theme.figure(340, hovermode="closest", xaxis=axis | {"title": "stated probability"},
                        yaxis=axis | {"title": "how often it happened"})
     fig.add_trace(go.Scatter(x=[low, high], y=[low, high], mode="lines", name="perfect", hoverinfo="skip",
@@ -125,7 +125,7 @@ def track(rows: Sequence[Mapping[str, Any]], *, title: str, percent: bool) -> go
     """What was predicted for each bar, marked by what came: a triangle up or down, a square for flat, a ring while it is not known."""
     import plotly.graph_objects as go
 
-    fig = theme.figure(280, hovermode="closest", yaxis={"side": "right", "title": title, "tickformat": ".0%" if percent else None,
+    fig = theme.figure(280, hovermode="closest", yaxis={"side": "right", "title": title, "tickformat": theme.PERCENT if percent else None,
                                                         "nticks": 6} | ({"range": [0, 1]} if percent else {}))
     if rows:  # room on both sides: a lone point would be shown in microseconds
         ends = [min(r["bar_ms"] for r in rows) - DAY_MS // 2, max(r["bar_ms"] for r in rows) + DAY_MS // 2]

@@ -1,4 +1,4 @@
-"""The paper account's pictures: equity beside holding, profit as it added up, profit by name."""
+"""The paper account's pictures: equity beside holding, and profit as it added up."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def equity(curve: Curve) -> go.Figure:
                     line={"color": theme.DOWN, "width": 1, "shape": "hv"}, fillcolor=theme.fade(theme.DOWN, 0.18),
                     hovertemplate="%{y:.2%}", row=2, col=1)
     fig.update_yaxes(side="right", nticks=5)
-    fig.update_yaxes(tickformat=",.0f" if np.ptp(curve.equity) > 50 else ",.2f", row=1, col=1)
+    fig.update_yaxes(tickformat=theme.AMOUNT, row=1, col=1)
     lowest = float(curve.drawdown.min())
-    fig.update_yaxes(tickformat=".0%" if lowest < -0.05 else ".2%", nticks=4, range=[min(1.15 * lowest, -0.001), 0.0], row=2, col=1)
+    fig.update_yaxes(tickformat=theme.PERCENT, nticks=4, range=[min(1.15 * lowest, -0.001), 0.0], row=2, col=1)
     fig.update_annotations(font={"size": 12, "color": theme.tone().faint}, x=0, xanchor="left")
     fig.update_layout(legend={"y": 1.06, "x": 1, "xanchor": "right"}, margin={"t": 44})
     return fig
@@ -59,6 +59,6 @@ def added_up(closed_ms: Sequence[int], pnl: Sequence[float]) -> go.Figure:
     fig = theme.figure(280, showlegend=False, hovermode="closest", yaxis={"side": "right", "zeroline": True, "nticks": 6})
     fig.add_trace(go.Scatter(x=local_times(np.asarray(closed_ms, np.int64)[keep]), y=total[keep], mode="lines+markers",
                              line={"color": theme.ACCENT, "width": 1.7, "shape": "hv"}, marker={"size": 6, "color": colours},
-                             customdata=[pnl[k] for k in keep], hovertemplate="%{x}<br>%{customdata:+,.2f}, together %{y:+,.2f}"
-                                                                              "<extra></extra>"))
+                             customdata=[pnl[k] for k in keep],
+                             hovertemplate="%{x}<br>%{customdata:+,.2f}, together %{y:+,.2f}<extra></extra>"))
     return fig

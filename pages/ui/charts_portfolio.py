@@ -13,7 +13,7 @@ from analysis.allocation.methods import METHODS
 from analysis.allocation.portfolio import Portfolio
 from pages.ui import theme
 from pages.ui.charts_paper import thinned
-from pages.ui.widgets import local_times
+from pages.ui.widgets import local_times, short
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -25,10 +25,6 @@ FALLS = 0.08  # of a chart's width is kept free beside bars; figures stand insid
 LEGEND = {"y": 1.02, "x": 0, "font": {"size": 11}}
 
 
-def short(name: str) -> str:
-    return name.removesuffix("USDT") or name
-
-
 def weights(p: Portfolio) -> go.Figure:
     """Bars of the weights with the middle 90 % of their bootstraps; 1/N and inverse volatility as marks."""
     import plotly.graph_objects as go
@@ -38,7 +34,7 @@ def weights(p: Portfolio) -> go.Figure:
     w, bands = p.weights[order], p.bands[order]
     known = np.isfinite(bands).all(axis=1)
     above, below = np.where(known, np.maximum(bands[:, 1] - w, 0), 0), np.where(known, np.maximum(w - bands[:, 0], 0), 0)
-    fig = theme.figure(330, yaxis={"side": "right", "tickformat": ".0%", "rangemode": "tozero"}, legend=LEGEND, margin={"t": 40})
+    fig = theme.figure(330, yaxis={"side": "right", "tickformat": theme.PERCENT, "rangemode": "tozero"}, legend=LEGEND, margin={"t": 40})
     fig.add_trace(go.Bar(x=names, y=w, name=TITLE[p.method], marker={"color": theme.fade(theme.MODULE["I"], 0.85)},
                          hovertemplate="%{y:.1%}",
                          error_y={"type": "data", "array": above, "arrayminus": below, "visible": bool(known.any()), "thickness": 1.4,
@@ -58,28 +54,25 @@ def contributions(p: Portfolio) -> go.Figure:
     order = sorted(range(len(p.names)), key=lambda i: -np.nan_to_num(p.risk[i]))
     names = [short(p.names[i]) for i in order]
     total = float(p.weights.sum()) or 1.0
-    fig = theme.figure(280, barmode="group", yaxis={"side": "right", "tickformat": ".0%"}, legend=LEGEND, margin={"t": 40})
-    fig.add_trace(go.Bar(x=names, y=p.weights[order] / total, name="share of what is held", marker={"color": theme.fade(theme.NEUTRAL,
-                                                                                                                        0.7)},
-                         hovertemplate="%{y:.1%}"))
+    fig = theme.figure(280, barmode="group", yaxis={"side": "right", "tickformat": theme.PERCENT}, legend=LEGEND, margin={"t": 40})
+    fig.add_trace(go.Bar(x=names, y=p.weights[order] / total, name="share of what is held", hovertemplate="%{y:.1%}",
+                         marker={"color": theme.fade(theme.NEUTRAL, 0.7)}))
     fig.add_trace(go.Bar(x=names, y=p.risk[order], name="share of the risk", marker={"color": theme.MODULE["G"]}, hovertemplate="%{y:.1%}"))
     return fig
 
 
-def frontier(p: Portfolio, line: Sequence[tuple[float, float, np.ndarray]], every: Mapping[str, tuple[np.ndarray, float,
-                                                                                                      float]]) -> go.Figure:
+def frontier(p: Portfolio, line: Sequence[tuple[float, float, np.ndarray]],
+             every: Mapping[str, tuple[np.ndarray, float, float]]) -> go.Figure:
     """Volatility across, past mean up; every method and every asset where it stands."""
     import plotly.graph_objects as go
 
-    fig = theme.figure(440, hovermode="closest", legend=LEGEND, margin={"t": 60}, xaxis={"tickformat": ".0%",
-                                                                                         "title": {"text": "volatility a year"},
-                                                                         "showgrid": True},
-                       yaxis={"side": "right", "tickformat": ".0%", "title": {"text": "mean return of the past, a year"}})
+    fig = theme.figure(440, hovermode="closest", legend=LEGEND, margin={"t": 60},
+                       xaxis={"tickformat": theme.PERCENT, "title": {"text": "volatility a year"}, "showgrid": True},
+                       yaxis={"side": "right", "tickformat": theme.PERCENT, "title": {"text": "mean return of the past, a year"}})
     sd = np.sqrt(np.diag(p.covariance) * p.bars_per_year)
     fig.add_trace(go.Scatter(x=sd * float(p.weights.sum() or 1.0) / max(p.scale, 1e-9), y=p.mean * p.bars_per_year, mode="markers+text",
-                             showlegend=False,
-                             text=[short(n) for n in p.names], textposition="bottom center", textfont={"size": 10,
-                                                                                                       "color": theme.tone().faint},
+                             showlegend=False, text=[short(n) for n in p.names], textposition="bottom center",
+                             textfont={"size": 10, "color": theme.tone().faint},
                              marker={"size": 5, "color": theme.fade(theme.NEUTRAL, 0.8)},
                              hovertemplate="%{text}: %{x:.1%}, %{y:.1%}<extra></extra>"))
     if line:
@@ -88,8 +81,8 @@ def frontier(p: Portfolio, line: Sequence[tuple[float, float, np.ndarray]], ever
                                  hovertemplate="frontier: %{x:.1%}, %{y:.1%}<extra></extra>"))
     for name, (_, v, m) in every.items():
         chosen = name == p.method
-        fig.add_trace(go.Scatter(x=[v], y=[m], mode="markers", name=TITLE[name], hovertemplate=f"{TITLE[name]}: %{{x:.1%}}, "
-                                                                                               f"%{{y:.1%}}<extra></extra>",
+        fig.add_trace(go.Scatter(x=[v], y=[m], mode="markers", name=TITLE[name],
+                                 hovertemplate=f"{TITLE[name]}: %{{x:.1%}}, %{{y:.1%}}<extra></extra>",
                                  marker={"size": 15 if chosen else 10, "color": COLOUR[name], "symbol": "diamond" if chosen else "circle",
                                          "line": {"width": 1.5, "color": theme.tone().text if chosen else theme.tone().background}}))
     return fig
@@ -103,11 +96,11 @@ def matrix(names: Sequence[str], values: Any, order: Sequence[int], *, height: i
     label = [short(names[i]) for i in order]
     texts = np.where(np.isfinite(table), np.char.mod("%.2f", np.nan_to_num(table)), "") if len(label) <= 14 else None
     fig = theme.figure(height or min(560, 110 + 30 * len(label)), hovermode="closest", margin={"t": 10},
-                       xaxis={"showgrid": False, "tickangle": 0 if len(label) < 9 else -90}, yaxis={"autorange": "reversed",
-                                                                                                    "showgrid": False})
+                       xaxis={"showgrid": False, "tickangle": 0 if len(label) < 9 else -90},
+                       yaxis={"autorange": "reversed", "showgrid": False})
     fig.add_trace(go.Heatmap(z=table, x=label, y=label, zmin=-1, zmax=1, colorscale=theme.diverging(), showscale=False, xgap=1, ygap=1,
-                             text=texts, texttemplate=None if texts is None else "%{text}", textfont={"size": 10,
-                                                                                                      "color": theme.tone().text},
+                             text=texts, texttemplate=None if texts is None else "%{text}",
+                             textfont={"size": 10, "color": theme.tone().text},
                              hovertemplate="%{y} and %{x}: %{z:.2f}<extra></extra>"))
     return fig
 
@@ -133,14 +126,13 @@ def losses(rows: Sequence[tuple[str, float]]) -> go.Figure:
 
     low = min([v for _, v in rows] + [-0.01])
     fig = theme.figure(70 + 34 * len(rows), showlegend=False, hovermode="closest", margin={"t": 10, "l": 8},
-                       xaxis={"tickformat": ".0%", "range": [low * (1 + FALLS), max(0.0, *[v for _, v in rows]) * 1.2], "showgrid": True},
+                       xaxis={"tickformat": theme.PERCENT, "showgrid": True,
+                              "range": [low * (1 + FALLS), max(0.0, *[v for _, v in rows]) * 1.2]},
                        yaxis={"autorange": "reversed", "showgrid": False})
     fig.add_trace(go.Bar(orientation="h", y=[n for n, _ in rows], x=[v for _, v in rows], text=[f"{v:+.1%}" for _, v in rows],
-                         textposition="auto", insidetextanchor="end", cliponaxis=False,
-                         textfont={"color": theme.tone().text}, insidetextfont={"color": "white"}, marker={"color": [theme.DOWN if v < 0
-                                                                                                                     else theme.UP for _,
-                                                                                                                     v in rows]},
-                         hovertemplate="%{y}: %{x:.1%}<extra></extra>"))
+                         textposition="auto", insidetextanchor="end", cliponaxis=False, hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+                         textfont={"color": theme.tone().text}, insidetextfont={"color": "white"},
+                         marker={"color": [theme.DOWN if v < 0 else theme.UP for _, v in rows]}))
     return fig
 
 

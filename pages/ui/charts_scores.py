@@ -57,7 +57,7 @@ def history(close_time: np.ndarray, lines: Mapping[str, np.ndarray], *, colours:
     import plotly.graph_objects as go
 
     fig = theme.figure(height, showlegend=True,
-                       yaxis={"range": list(span) if span else None, "side": "right", "tickformat": ".1%" if percent else None})
+                       yaxis={"range": list(span) if span else None, "side": "right", "tickformat": theme.PERCENT if percent else None})
     when = local_times(close_time)
     for low, high, colour in bands:
         fig.add_hrect(y0=low, y1=high, line_width=0, fillcolor=theme.fade(colour, 0.07), layer="below")

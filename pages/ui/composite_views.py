@@ -10,10 +10,10 @@ from analysis.composites import COMPOSITES, Composite
 from analysis.report import ModuleReport
 from analysis.scorecard import Scorecard
 from core.sextant import Sextant
-from data.clock import iso
 from data.errors import DataError
 from data.market import DAY_MS, HOUR_MS, Interval, SeriesKey
 from pages.ui import charts_scores, theme, widgets
+from pages.ui.session import kept
 
 SPANS = {"an hour": HOUR_MS, "4 hours": 4 * HOUR_MS, "a day": DAY_MS, "3 days": 3 * DAY_MS, "a week": 7 * DAY_MS}
 HISTORY_BARS = 200
@@ -32,7 +32,7 @@ def boards(sextant: Sextant, card: Scorecard) -> None:
 
 def board(title: str, rows: list[tuple[str, ModuleReport]], lab: object) -> None:
     """One table of scores. Unknown is empty; its tab says why."""
-    lines = [{title: name, "Score": widgets.shown_bar(r) if r.score is not None else None,
+    lines = [{title: name, "Score": widgets.shown_bar(r),
               "Word": r.label.replace("_", " ").lower() if r.score is not None else "unknown",
               "Known": round(r.coverage, 2), "Lab": verdict_words(lab, r)} for name, r in rows]
     st.dataframe(lines, hide_index=True, width="stretch", placeholder="", height=36 + 35 * len(lines), key=f"board-{title}", column_config={
@@ -42,7 +42,7 @@ def board(title: str, rows: list[tuple[str, ModuleReport]], lab: object) -> None
         "Word": st.column_config.TextColumn(width=86, help="The band the score lies in. Why one is unknown stands in its tab."),
         "Known": st.column_config.NumberColumn(format="percent", width=58, help="How much of the score's weight is known and fresh."),
         "Lab": st.column_config.TextColumn(width=88, help="What the score lab found of it on this interval: supported, weak, no evidence, "
-                                                           "contradicted or insufficient.")})
+                                                          "contradicted or insufficient.")})
 
 
 def verdict_words(lab: object, report: ModuleReport) -> str:
@@ -95,14 +95,15 @@ def _history(sextant: Sextant, key: SeriesKey, composite: Composite) -> None:
 
 def _changed(sextant: Sextant, key: SeriesKey, composite: Composite) -> None:
     """What moved it, between then and now."""
-    span = st.segmented_control("What changed in", list(SPANS), default="a day", key="changed-span", required=True)
+    span = st.segmented_control("What changed in", list(SPANS), default="a day", key="changed-span", required=True) or "a day"
     newest = sextant.reader.last_close_ms(key)
     if newest is None:
         return
     try:
-        change = sextant.what_changed(composite.name, key, newest + 1 - SPANS[span or "a day"])
+        change = kept(lambda: sextant.what_changed(composite.name, key, newest + 1 - SPANS[span]), "changed", composite.name, span, newest,
+                      sextant.content(key))
     except DataError as error:
-        st.caption(str(error))
+        st.caption(widgets.plain(str(error)))
         return
     when = widgets.local_text(change.before_ms + 1)
     st.markdown(f"{change.score_before:.3f} → **{change.score_after:.3f}** ({change.change:+.3f}) since {when}")
@@ -115,7 +116,8 @@ def _changed(sextant: Sextant, key: SeriesKey, composite: Composite) -> None:
 def _flips(sextant: Sextant, key: SeriesKey, composite: Composite) -> None:
     """The smallest changes of one input that would change the word."""
     st.markdown("What would change the word")
-    near = [f for f in sextant.flips(composite.name, key) if f.reachable][:6]
+    found = kept(lambda: sextant.flips(composite.name, key), "flips", composite.name, sextant.content(key))
+    near = [f for f in found if f.reachable][:6]
     if not near:
         st.caption("No single input can change it from here, or its parts do not simply add up.")
         return
@@ -123,6 +125,10 @@ def _flips(sextant: Sextant, key: SeriesKey, composite: Composite) -> None:
     st.dataframe(rows, hide_index=True, width="stretch", column_config={
         "Now": st.column_config.NumberColumn(format="%+.3f", help="Unit score of the input: -1 to 1, or 0 to 1 for risks."),
         "Needed": st.column_config.NumberColumn(format="%+.3f", help="All else equal.")})
+
+
+def _trend(sextant: Sextant, key: SeriesKey) -> ModuleReport:
+    return kept(lambda: sextant.report("A", key), "trend", sextant.content(key))
 
 
 def timeframes(sextant: Sextant, key: SeriesKey) -> None:
@@ -133,18 +139,19 @@ def timeframes(sextant: Sextant, key: SeriesKey) -> None:
         if interval not in sextant.intervals(key.symbol, key.market):
             continue
         try:
-            report = sextant.report("A", key.at(interval))
+            report = _trend(sextant, key.at(interval))
         except DataError as error:
             rows.append({"Interval": str(interval), "Trend": None, "Label": str(error)[:60], "Coverage": None, "As of": ""})
             continue
         rows.append({"Interval": str(interval), "Trend": report.score, "Label": report.label or report.reason[:60],
-                     "Coverage": report.coverage, "As of": iso(report.as_of_ms)[:16]})
+                     "Coverage": report.coverage, "As of": widgets.local_text(report.as_of_ms + 1)})
         if report.raw is not None:
             weight += abs(report.raw)
             lean += report.raw
     st.dataframe(rows, hide_index=True, width="stretch", column_config={
         "Trend": st.column_config.ProgressColumn(min_value=0.0, max_value=1.0, format="%.2f", color=theme.MODULE["A"]),
-        "Coverage": st.column_config.NumberColumn(format="percent")})
+        "Coverage": st.column_config.NumberColumn(format="percent"),
+        "As of": st.column_config.TextColumn(help=f"When the newest bar closed, in {widgets.zone().key}.")})
     if weight > 0:
         side = "up" if lean > 0 else "down"
         st.caption(f"Agreement of the signs, weighted by strength: {abs(lean) / weight:.0%} ({side}). A longer timeframe joins by its last "

@@ -30,14 +30,14 @@ def panel(sextant: Sextant, key: SeriesKey) -> None:
         with st.spinner("Asking the model ...", show_time=False):
             line = sextant.forecast(key, label, candles)
     except NoData as absent:
-        st.info(str(absent))
+        st.info(widgets.plain(str(absent)))
         return
     answer(line)
     picture, why = st.columns([3, 2])
     with picture:
         over_time(sextant, key, candles, line)
     with why:
-        drivers(key, line)
+        drivers(sextant, key, line)
     on_price(sextant, key, candles, line)
     st.caption(widgets.plain(f"{label_kind(label).formula}, {line.horizon} bars ahead. {line.words}."))
     st.page_link("pages/model_lab.py", label="This model on the Models page", icon=":material/model_training:")
@@ -70,15 +70,15 @@ def over_time(sextant: Sextant, key: SeriesKey, candles: Candles, line: Forecast
     theme.draw(fig, key="forecast-line", file_name=f"{key.symbol}-{line.label}", alt=f"Forecast probabilities of {key.symbol}")
 
 
-def drivers(key: SeriesKey, line: ForecastLine) -> None:
+def drivers(sextant: Sextant, key: SeriesKey, line: ForecastLine) -> None:
     """SHAP contributions at the newest bar."""
     if not line.drivers:
         st.info("No explanation: this kind of model cannot be taken apart, or the newest bar was part of its training.")
         return
     st.markdown("**What moves it** (SHAP, towards a rise)")
     parts = [{"feature": name, "contribution": share} for name, share in line.drivers]
-    theme.draw(charts_models.contributions(parts), key="forecast-shap", file_name=f"{key.symbol}-{line.label}-shap",
-               alt=f"What moves the forecast of {key.symbol}")
+    fig = theme.kept(lambda: charts_models.contributions(parts), "forecast-shap", line.model, sextant.content(key))
+    theme.draw(fig, key="forecast-shap", file_name=f"{key.symbol}-{line.label}-shap", alt=f"What moves the forecast of {key.symbol}")
 
 
 def on_price(sextant: Sextant, key: SeriesKey, candles: Candles, line: ForecastLine) -> None:

@@ -11,7 +11,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from core.sextant import World
 from data.clock import iso
-from pages.ui.session import focus, remember, workbench
+from pages.ui.session import focus, redrawn, remember, workbench
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,19 @@ def draw_frame(title: str, pages: Mapping[PageRow, StreamlitPage]) -> None:
     if degraded:
         more = f" {len(degraded) - 1} more on the Data page." if len(degraded) > 1 else ""
         st.warning(degraded[0] + more, icon=":material/cloud_off:")
+    if sextant.settings.storage == "temporary":
+        st.caption("The disk of this host is wiped at a restart: imports, models, runs and the paper account are then gone. Export or "
+                   "back up what is worth keeping.")
     if sextant.world is not World.REAL:
         st.caption("Simulated exchange: prices are invented and their truths are known. Nothing here is a real market.")
 
 
-@st.fragment(run_every="20s")
+@redrawn("the age of the data", every="20s")
 def _live_chip() -> None:
     """Ticks the age without touching the page; a new bar redraws the page once."""
     sextant = workbench()
     here = focus()
-    status = sextant.status(here.key) if here.key in sextant.reader.keys() else sextant.status()
+    status = sextant.status(here.key) if sextant.reader.holds(here.key) else sextant.status()
     with st.container(horizontal=True, horizontal_alignment="right"):
         chip(status.provenance, status.words)
     seen = st.session_state.get("newest-close")

@@ -12,14 +12,15 @@ from core.jobs import Job
 from core.sextant import Sextant
 from data.errors import InputError, SextantError
 from data.labels import DEFAULT_LABEL, LABELS, label_kind
-from data.market import Market
 from models.forecaster import FORECASTERS, default_forecaster, forecaster
 from pages.ui import widgets
-from pages.ui.session import Focus, ask_owner, may_write, workbench
+from pages.ui.job_panel import Panel
+from pages.ui.series_form import series
+from pages.ui.session import Focus, ask_owner, may_write
 
-KINDS = ("train", "tune", "path", "retrain")
 VERB = {"train": "Training", "tune": "Tuning"}
-FEWEST, MOST, MOST_TRIALS, SAID = 800, 200_000, 500, 8
+FEWEST, MOST, MOST_TRIALS = 800, 200_000, 500
+SAID = 7  # words of a job that stay in sight above the newest
 QUICK, WALK = "Quick", "Purged walk-forward"
 MODE = {QUICK: "quick", WALK: "walk_forward"}
 LABEL_TITLE = {"fwd_ret": "Return", "fwd_ret_vs": "Return in volatilities", "dir_bin": "A rise that pays its costs",
@@ -50,17 +51,7 @@ def models_for(label: str) -> list[str]:
 
 def set_up(sextant: Sextant, here: Focus) -> dict[str, Any]:
     """Draw the form; returns the job's arguments as they stand, unchecked."""
-    place = f"{here.symbol}-{here.key.interval}-{here.key.market}"  # the sidebar's choice is where the form starts from
-    a, b, c = st.columns([4, 1, 1], vertical_alignment="bottom")
-    markets = [str(m) for m in Market]
-    market = c.selectbox("Market", markets, index=markets.index(str(here.key.market)), key=f"ml-market-{place}", persist_state="session")
-    held = list(sextant.symbols(Market.parse(market)))
-    symbols = a.multiselect("Symbols", held, default=[here.symbol] if here.symbol in held else [], key=f"ml-symbols-{place}-{market}",
-                            help="Several are learned from together, as one model.", persist_state="session")
-    intervals = [str(i) for i in sextant.intervals(here.symbol, Market.parse(market))] or [str(here.key.interval)]
-    now = str(here.key.interval)
-    interval = b.selectbox("Interval", intervals, index=intervals.index(now) if now in intervals else 0,
-                           key=f"ml-interval-{place}-{market}", persist_state="session")
+    symbols, interval, market = series(sextant, here, "ml", together="Several are learned from together, as one model.")
     a, b = st.columns(2, vertical_alignment="bottom")
     names = [k.name for k in LABELS]
     label = a.selectbox("What is to be known", names, index=names.index(DEFAULT_LABEL), format_func=title_of, key="ml-label",
@@ -160,10 +151,6 @@ def submit(sextant: Sextant, kind: str, given: dict[str, Any], button: str, *, t
 # -- jobs -------------------------------------------------------------------------------------------------------------
 
 
-def open_jobs(sextant: Sextant) -> list[Job]:
-    return [j for j in sextant.jobs.all() if j.kind in KINDS and j.open]
-
-
 def what(job: Job) -> str:
     """A job in a few words."""
     a = job.arguments
@@ -175,29 +162,9 @@ def what(job: Job) -> str:
     return f"{VERB[job.kind]} {a.get('model') or 'a model'} on {place}, {title_of(a['label']).lower()}"
 
 
-@st.fragment(run_every="1s")
-def running(numbers: tuple[int, ...]) -> None:
-    """How far they are, block by block. They go on when the tab is closed; the page redraws itself when one has ended."""
-    sextant = workbench()
-    sextant.jobs.pump()
-    for number in numbers:
-        job = sextant.jobs.get(number)
-        if not job.open:
-            st.rerun()
-        said = st.session_state.setdefault(f"ml-said-{number}", [])
-        if job.words and job.words not in said:
-            said.append(job.words)
-        with st.container(border=True):
-            a, b = st.columns([8, 1], vertical_alignment="center")
-            waiting = "waiting for its turn" if job.state == "waiting" else "reading the history and making features"
-            a.progress(job.share, widgets.plain(f"{what(job)} · {job.words or waiting}"))
-            if may_write() and b.button("Stop", key=f"ml-stop-{number}", width="stretch"):
-                sextant.jobs.cancel(number)
-                st.session_state[f"ml-stopping-{number}"] = True
-            if st.session_state.get(f"ml-stopping-{number}"):
-                st.caption("It stops after the block it is in.")
-            if len(said) > 1:
-                st.caption("  \n".join(widgets.plain(w) for w in said[-SAID:-1]))
+JOBS = Panel("ml", ("train", "tune", "path", "retrain"), what, starting="reading the history and making features", earlier=SAID,
+             stopping="It stops after the block it is in.",
+             stopped=lambda job: "; finished tries are kept." if job.kind == "tune" else "; nothing was kept.")
 
 
 def just_trained(sextant: Sextant) -> str:
@@ -208,24 +175,3 @@ def just_trained(sextant: Sextant) -> str:
         return ""
     del st.session_state["ml-mine"]
     return str(job.result["id"]) if job.kind == "train" and job.state == "done" else ""
-
-
-def ended(sextant: Sextant) -> None:
-    """How the newest job ended, where it did not end well."""
-    job = next((j for j in sextant.jobs.all() if j.kind in KINDS and not j.open), None)
-    if job is None or job.state == "done" or st.session_state.get("ml-seen") == job.id:
-        return
-    a, b = st.columns([6, 1], vertical_alignment="center")
-    if job.state == "failed":
-        a.error(widgets.plain(f"{what(job)} failed: {job.words}"), icon=":material/error:")
-    elif job.state == "interrupted":
-        a.warning(widgets.plain(f"{what(job)} was interrupted: {job.words}"), icon=":material/power_off:")
-    else:
-        a.info(f"{what(job)} was stopped" + ("; finished tries are kept." if job.kind == "tune" else "; nothing was kept."),
-               icon=":material/stop_circle:")
-    if may_write() and b.button("Dismiss" if job.state == "failed" else "Start again", key=f"ml-again-{job.id}", width="stretch"):
-        if job.state != "failed":
-            sextant.jobs.submit(job.kind, job.arguments)
-            sextant.jobs.pump()
-        st.session_state["ml-seen"] = job.id
-        st.rerun()

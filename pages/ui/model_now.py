@@ -18,7 +18,7 @@ from models.shelf import Entry
 from pages.ui import charts_models, theme, widgets
 from pages.ui.backtest_views import metrics
 from pages.ui.model_views import class_names, interval_of, load_once, loaded, market_of, model_title, number, symbols_of
-from pages.ui.session import workbench
+from pages.ui.session import redrawn, workbench
 
 if TYPE_CHECKING:
     from models.dataset import Rows
@@ -97,7 +97,7 @@ def _said(entry: Entry, key: SeriesKey, said: Prediction) -> None:
                  ("At most", number(said.high, "+.4g"), None, f"Upper {few}")])
 
 
-@st.fragment
+@redrawn("what would change it")
 def flips(sextant: Sextant, entry: Entry, model: TrainedModel, row: Rows) -> None:
     """The nearest single change that makes another call; asked for, because it takes a second."""
     st.markdown("**What would change it**")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from core.paper.predictions import Logged, track_record
+from core.paper.predictions import Logged
 from core.sextant import Sextant
 from data.errors import SextantError
 from models.shelf import Entry
-from pages.ui import charts_models, model_form, theme, widgets
+from pages.ui import charts_models, frozen_log, model_form, theme, widgets
 from pages.ui.backtest_views import metrics
 from pages.ui.model_views import CHANCES, NUMBERS, interval_of, label_of, market_of, model_title, name_of, number, symbols_of
-from pages.ui.session import may_write, workbench
+from pages.ui.session import kept, may_write, workbench
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
 
 NEWEST = 2_000  # predictions that are shown; the track record counts all
 EVERY = "every model"
@@ -36,7 +40,7 @@ def _verified(home: str, world: str, made: int, graded: int) -> list[str]:
 def predictions(sextant: Sextant, entry: Entry | None) -> None:
     """The track record of this version or of all, and the log itself."""
     _make(sextant, entry)
-    everything = sextant.log.rows()
+    everything = frozen_log.rows(sextant)
     if not everything:
         first = "Train a model, then press" if entry is None else "Press"
         st.info(f"Nothing has been predicted yet. {first} Predict now: what the serving model says is frozen, and graded by the candles "
@@ -53,9 +57,9 @@ def predictions(sextant: Sextant, entry: Entry | None) -> None:
     usual = sources.index(entry.id) if entry is not None and entry.id in sources else 0
     source = st.selectbox("Of", sources, index=usual, key=f"ml-source-{'' if entry is None else entry.id}")
     rows = [r for r in everything if source in (EVERY, r.source)]
-    _record(rows, sextant.clock.now_ms())
-    _tracked(rows[-NEWEST:])
-    log_table(rows[-NEWEST:])
+    _record(frozen_log.record(sextant, rows))
+    _tracked(sextant, rows[-NEWEST:])
+    log_table(sextant, rows[-NEWEST:])
 
 
 def _make(sextant: Sextant, entry: Entry | None) -> None:
@@ -72,10 +76,9 @@ def _make(sextant: Sextant, entry: Entry | None) -> None:
             st.warning(widgets.plain(words))
 
 
-def _record(rows: Sequence[Logged], now_ms: int) -> None:
+def _record(record: Sequence[Mapping[str, Any]]) -> None:
     import pandas as pd
 
-    record = track_record(rows, now_ms)
     whole = [r for r in record if r["regime"] == "all" and r["period"] == "all"]
     made, graded, calls = (sum(r[n] for r in whole) for n in ("made", "settled", "calls"))
     right, left_out = sum(r["right"] for r in whole), sum(r["abstained"] for r in whole)
@@ -97,22 +100,35 @@ def _record(rows: Sequence[Logged], now_ms: int) -> None:
     with st.expander("By regime and period", expanded=False):
         three = st.column_config.NumberColumn(format="%.3f")
         st.dataframe(table, hide_index=True, width="stretch", placeholder="–", height=min(38 + 35 * len(table), 420), column_config={
-            "Model": st.column_config.TextColumn(pinned=True), "Brier": three,
-            "Base rate": st.column_config.NumberColumn(format="%.3f", help="Brier score of the class frequencies at the time. –: not "
-                                                                           "kept."),
+            "Model": st.column_config.TextColumn(pinned=True), "Brier": three, **called_columns(),
+            "Base rate": st.column_config.NumberColumn(
+                format="%.3f", help="Brier score of the class frequencies at the time. –: not kept."),
             "Inside": st.column_config.NumberColumn(format="percent", help="Outcomes inside the stated interval; numbers only.")})
         widgets.download(table, "track-record")
+
+
+def called_columns() -> dict[str, Any]:
+    """The columns that count calls by how they came out."""
+    words = {"TP up": "Called up, and it came.", "FP up": "Called up, and it did not come.", "TP down": "Called down, and it came.",
+             "FP down": "Called down, and it did not come."}
+    return {name: st.column_config.NumberColumn(help=text) for name, text in words.items()}
 
 
 def _side(row: Logged) -> int | None:
     return None if row.outcome is None else (row.outcome > 0) - (row.outcome < 0)
 
 
-def _tracked(rows: Sequence[Logged]) -> None:
+def _tracked(sextant: Sextant, rows: Sequence[Logged]) -> None:
     """One label's predictions over time: numbers and probabilities share no axis."""
     labels = list(dict.fromkeys(r.label for r in reversed(rows)))
     label = st.selectbox("Asked", labels, format_func=model_form.title_of, key="ml-tracked") if len(labels) > 1 else labels[0]
     held = [r for r in rows if r.label == label]
+    st.markdown("**Realised against predicted**")
+    figure = theme.kept(lambda: _track(held), "ml-track", *frozen_log.content(sextant, held))
+    theme.draw(figure, key="ml-track", file_name="predictions", alt="Predictions over time, marked by what came")
+
+
+def _track(held: Sequence[Logged]) -> go.Figure:
     chances = bool(held and held[-1].content["probability"])
     points = []
     for r in held:
@@ -122,14 +138,22 @@ def _tracked(rows: Sequence[Logged]) -> None:
         came = "not known yet" if r.outcome is None else f"came {r.outcome:+.4g}"
         words = f"{r.key.symbol} {widgets.local_text(r.bar_ms + 1)}<br>predicted {f'{value:.1%}' if chances else f'{value:+.4g}'}, {came}"
         points.append({"bar_ms": r.bar_ms, "predicted": value, "side": _side(r), "words": words})
-    st.markdown("**Realised against predicted**")
-    title = "probability of a rise" if chances else "expected"
-    theme.draw(charts_models.track(points, title=title, percent=chances), key="ml-track", file_name="predictions",
-               alt="Predictions over time, marked by what came")
+    return charts_models.track(points, title="probability of a rise" if chances else "expected", percent=chances)
 
 
-def log_table(rows: Sequence[Logged]) -> None:
+def log_table(sextant: Sextant, rows: Sequence[Logged]) -> None:
     """Predictions as they were written, newest first, with what came."""
+    table = kept(lambda: _log_frame(rows), "log table", widgets.zone().key, *frozen_log.content(sextant, rows))
+    st.dataframe(table, hide_index=True, width="stretch", placeholder="–", height=min(38 + 35 * len(table), 420), column_config={
+        "Bar": st.column_config.TextColumn(pinned=True, width=120, help=f"When the bar closed, in {widgets.zone().key}."),
+        "P(up)": st.column_config.NumberColumn(format="percent", help="Calibrated."),
+        "Expected": st.column_config.NumberColumn(format="%+.4g"),
+        "Came": st.column_config.NumberColumn(format="%+.4g", help="The label's value, from raw candles. –: its time has not come."),
+        "Brier": st.column_config.NumberColumn(format="%.3f"), "Why no call": st.column_config.TextColumn(width="large")})
+    widgets.download(table, "predictions")
+
+
+def _log_frame(rows: Sequence[Logged]) -> pd.DataFrame:
     import pandas as pd
 
     said = {1: "▲ up", 0: "■ none", -1: "▼ down"}
@@ -139,15 +163,7 @@ def log_table(rows: Sequence[Logged]) -> None:
         "Expected": r.content["mean"], "Came": r.outcome, "Brier": None if r.settled is None else r.settled.get("brier"),
         "Why no call": "; ".join(r.content["reasons"]), "Regime": r.content.get("regime") or "unknown", "Model": r.source}
         for r in reversed(rows)])
-    if table["Expected"].isna().all():
-        table = table.drop(columns="Expected")
-    st.dataframe(table, hide_index=True, width="stretch", placeholder="–", height=min(38 + 35 * len(table), 420), column_config={
-        "Bar": st.column_config.TextColumn(pinned=True, width=120, help=f"When the bar closed, in {widgets.zone().key}."),
-        "P(up)": st.column_config.NumberColumn(format="percent", help="Calibrated."),
-        "Expected": st.column_config.NumberColumn(format="%+.4g"),
-        "Came": st.column_config.NumberColumn(format="%+.4g", help="The label's value, from raw candles. –: its time has not come."),
-        "Brier": st.column_config.NumberColumn(format="%.3f"), "Why no call": st.column_config.TextColumn(width="large")})
-    widgets.download(table, "predictions")
+    return table.drop(columns="Expected") if table["Expected"].isna().all() else table
 
 
 # -- shelf ------------------------------------------------------------------------------------------------------------
@@ -299,8 +315,8 @@ def _compare(sextant: Sextant, sound: Sequence[Entry], chosen: Entry) -> None:
     others = {e.id: e for e in sound if e.id != chosen.id}
     st.markdown("**Compare**")
     if chosen.fault or not others:
-        st.caption("A damaged version cannot be compared." if chosen.fault else "There is no second version to compare with yet: train "
-                                                                                "one.")
+        st.caption("A damaged version cannot be compared." if chosen.fault else
+                   "There is no second version to compare with yet: train one.")
         return
     beside = st.selectbox("With", sorted(others, key=lambda i: others[i].slot != chosen.slot), format_func=lambda i: name_of(others[i]),
                           key=f"ml-beside-{chosen.id}")

@@ -26,6 +26,8 @@ NAMES = {"three": {-1: "down", 0: "flat", 1: "up"}, "binary": {0: "no", 1: "yes"
 BEFORE, AFTER = "before", "after"
 NUMBERS = {"RMSE": "rmse", "MAE": "mae", "Skill against 0": "skill", "Rank IC": "rank_ic", "Right sign": "sign_accuracy"}
 CHANCES = {"Log loss": "log_loss", "Brier": "brier", "Skill": "brier_skill", "Accuracy": "accuracy", "MCC": "mcc", "AUC": "auc"}
+COUNTS = {"TP": "True positives: called, and it came.", "FP": "False positives: called, and it did not come.",
+          "FN": "False negatives: not called, but it came.", "TN": "True negatives: not called, and it did not come."}
 HELP = {
     "Log loss": "Mean of -ln of the probability given to what happened. Lower is better; knowing nothing costs ln(classes).",
     "Brier": "Mean squared distance of the probabilities from what happened, halved, 0 to 1. Lower is better.",
@@ -169,7 +171,8 @@ def _paths(entry: Entry) -> None:
         return
     st.markdown(f"**{len(ways)} paths through the same history**")
     table = pd.DataFrame([{"Path": i + 1} | {n.replace("_", " ").capitalize(): v for n, v in way.items()} for i, way in enumerate(ways)])
-    st.dataframe(table, hide_index=True, width="stretch", placeholder="–")
+    three = st.column_config.NumberColumn(format="%.3f")
+    st.dataframe(table, hide_index=True, width="stretch", placeholder="–", column_config=dict.fromkeys(table.columns[1:], three))
     st.caption("Each path forecasts every part of the history by a model that had not seen it, though it may have seen later ones. How far "
                "the paths differ is how far luck reaches.")
 
@@ -237,10 +240,12 @@ def calibration(entry: Entry) -> None:
 
     each = pd.DataFrame([{"Class": names.get(int(c), c), "Precision": v["precision"], "Recall": v["recall"], "F1": v["f1"], "TP": v["tp"],
                           "FP": v["fp"], "FN": v["fn"], "TN": v["tn"]} for c, v in table["by_class"].items()])
-    share = st.column_config.NumberColumn(format="percent")
+    share = st.column_config.NumberColumn(format="percent", help="Precision: of its calls, what came. Recall: of what came, the calls.")
     st.dataframe(each, hide_index=True, width="stretch", placeholder="–",
-                 column_config={"Class": st.column_config.TextColumn(pinned=True), "Precision": share, "Recall": share,
-                                "F1": st.column_config.NumberColumn(format="%.3f")})
+                 column_config={
+        "Class": st.column_config.TextColumn(pinned=True), "Precision": share, "Recall": share,
+        "F1": st.column_config.NumberColumn(format="%.3f", help="Harmonic mean of precision and recall."),
+        **{name: st.column_config.NumberColumn(help=words) for name, words in COUNTS.items()}})
     widgets.download(each, f"classes-{entry.slot}-v{entry.version}")
 
 
@@ -253,8 +258,8 @@ def _interval(entry: Entry) -> None:
         return
     metrics([("Promised", number(found["promised"], ".0%"), None, "Share of outcomes that should lie inside."),
              ("Held", number(found["plain"], ".1%"), f"{found['rows']:,} unseen rows", "Plus and minus a quantile of the last 500 errors."),
-             ("Held, adaptive", number(found["adaptive"], ".1%"), None, "Wider after each miss, narrower after each hit (Gibbs & Candes "
-                                                                        "2021).")])
+             ("Held, adaptive", number(found["adaptive"], ".1%"), None,
+              "Wider after each miss, narrower after each hit (Gibbs & Candes 2021).")])
     st.caption("Each row by the errors that were known at its time. –: fewer than 500 errors before any row.")
 
 

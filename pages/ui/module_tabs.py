@@ -24,6 +24,8 @@ HISTORY_BARS = 300
 DAILY_BARS = 180  # days of on-chain figures shown
 FITTED_DAYS = 60  # volatility models are fitted once a day, forests once a week: a longer look back would have to be waited for
 
+PLAIN_TREND = 2  # trending without a clear side
+
 Overlay = Callable[[Candles], Mapping[str, np.ndarray]]
 
 
@@ -40,9 +42,6 @@ OVERLAYS: dict[str, Overlay] = {
     "Trendline": lambda c: {"instantaneous trendline": indicators.trendline(c)},
     "KAMA": lambda c: {"KAMA 10": indicators.kama(c, window=10)},
 }
-
-
-PLAIN_TREND = 2  # trending without a clear side
 
 
 def regime_sides(sextant: Sextant, key: SeriesKey, bars: int) -> np.ndarray:
@@ -88,12 +87,12 @@ def _trend(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
 def _regime(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     line = sextant.timeline("B", key, history_bars(key))
     fig = _history(sextant, key, line.close_time, {"P(trend)": line.score, "P(turbulent)": line.tracks["switching"].value},
-                                colours=(theme.MODULE["B"], theme.NEUTRAL), bands=((0.6, 1.0, theme.MODULE["B"]),),
-                                levels=((0.6, "trend"), (0.4, "range")), height=260)
+                   colours=(theme.MODULE["B"], theme.NEUTRAL), bands=((0.6, 1.0, theme.MODULE["B"]),),
+                   levels=((0.6, "trend"), (0.4, "range")), height=260)
     theme.draw(fig, key="tab-B", file_name=f"{key.symbol}-regime", alt=f"Trend probability of {key.symbol}")
-    fig = _history(sextant, key, line.close_time, {"GARCH forecast": line.tracks["garch"].value / 100,
-                                                  "realised, 20 bars": line.tracks["hv"].value / np.sqrt(key.interval.bars_per_year)},
-                                colours=(theme.ACCENT, theme.NEUTRAL), span=None, height=200, percent=True)
+    fig = _history(sextant, key, line.close_time, {"volatility of a bar, GARCH forecast": line.tracks["garch"].value / 100,
+                                                   "realised over 20 bars": line.tracks["hv"].value / np.sqrt(key.interval.bars_per_year)},
+                   colours=(theme.ACCENT, theme.NEUTRAL), span=None, height=200, percent=True)
     theme.draw(fig, key="tab-B-vol", file_name=f"{key.symbol}-volatility", alt=f"Volatility of {key.symbol}")
     st.caption("The probability is a heuristic until the score lab has calibrated it.")
 
@@ -101,19 +100,19 @@ def _regime(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
 def _risk(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     line = sextant.timeline("G", key, HISTORY_BARS)
     fig = _history(sextant, key, line.close_time, {"risk": line.score}, colours=(theme.MODULE["G"],),
-                                bands=((0.8, 1.0, theme.DOWN),), levels=((0.8, "high"),), height=220)
+                   bands=((0.8, 1.0, theme.DOWN),), levels=((0.8, "high"),), height=220)
     theme.draw(fig, key="tab-G", file_name=f"{key.symbol}-risk", alt=f"Risk score of {key.symbol}")
     fig = _history(sextant, key, line.close_time, {"VaR 99 %, one day": line.tracks["var"].value,
-                                                  "expected shortfall": line.tracks["cvar"].value, "drawdown": line.tracks["mdd"].value},
-                                colours=(theme.DOWN, theme.WARNING, theme.NEUTRAL), span=None, height=240, percent=True)
+                                                   "expected shortfall": line.tracks["cvar"].value, "drawdown": line.tracks["mdd"].value},
+                   colours=(theme.DOWN, theme.WARNING, theme.NEUTRAL), span=None, height=240, percent=True)
     theme.draw(fig, key="tab-G-var", file_name=f"{key.symbol}-var", alt=f"Value at risk of {key.symbol}")
 
 
 def _anomaly(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     line = sextant.timeline("J", key, history_bars(key))
     fig = _history(sextant, key, line.close_time, {"anomaly": line.score}, colours=(theme.MODULE["J"],),
-                                bands=((0.6, 1.0, theme.DOWN), (0.3, 0.6, theme.WARNING)),
-                                levels=((0.6, "alert"), (0.3, "watch")), height=300)
+                   bands=((0.6, 1.0, theme.DOWN), (0.3, 0.6, theme.WARNING)),
+                   levels=((0.6, "alert"), (0.3, "watch")), height=300)
     theme.draw(fig, key="tab-J", file_name=f"{key.symbol}-anomaly", alt=f"Anomaly score of {key.symbol}")
 
 

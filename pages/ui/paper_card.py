@@ -24,7 +24,8 @@ def card(sextant: Sextant) -> None:
         else:
             since = status["equity"] / status["capital"] - 1.0
             held = ", ".join(f"{p['symbol']} {p['pnl']:+.2f}" for p in status["positions"][:4]) or "nothing is held"
-            st.markdown(f"**Paper account:** {status['equity']:,.2f} USDT ({widgets.change_text(since)} since the opening); {held}.")
+            st.markdown(f"**Paper account:** {status['equity']:,.2f}{widgets.quote_of(status['terms']['symbols'])} "
+                        f"({widgets.change_text(since)} since the opening); {held}.")
             st.caption(widgets.plain(f"Runner: {status['runner']['words']}" + ("; kill switch on" if status["killed"] else "")))
         st.page_link("pages/paper_trading.py", label="Paper trading", icon=":material/account_balance_wallet:")
     with right.container(border=True):

@@ -14,8 +14,8 @@ import streamlit as st
 from core.paper.record import NEWEST, Summary, grouped, summary
 from data.clock import iso
 from pages.ui import charts_backtest, charts_paper, paper_tables, theme, widgets
-from pages.ui.backtest_form import title_of
 from pages.ui.backtest_views import metrics
+from pages.ui.rule_form import title_of
 
 Rows = Sequence[dict[str, Any]]
 SIDES: dict[str, Callable[[Mapping[str, Any]], bool]] = {

@@ -12,9 +12,9 @@ from core.paper import record
 from core.sextant import Sextant
 from data.clock import age_text, parse_time
 from pages.ui import charts_paper, paper_asking, theme, widgets
-from pages.ui.backtest_form import title_of
 from pages.ui.backtest_views import metrics
-from pages.ui.session import guarded, may_write, workbench
+from pages.ui.rule_form import title_of
+from pages.ui.session import may_write, redrawn, workbench
 
 Status = Mapping[str, Any]
 EVERY = "5s"
@@ -62,14 +62,10 @@ def curve(sextant: Sextant, status: Status) -> record.Curve | None:
     return curve_of(str(sextant.settings.home), str(sextant.world), status["account"], status["as_of"])
 
 
-@st.fragment(run_every=EVERY)
+@redrawn("the account", every=EVERY)
 def live() -> None:
     """What changes by itself. A new bar redraws the page once, for its tables and its curve."""
-    with guarded("the account"):
-        _live(workbench())
-
-
-def _live(sextant: Sextant) -> None:
+    sextant = workbench()
     status = sextant.paper_status()
     if status["account"] is None:
         return
@@ -92,7 +88,8 @@ def headline(status: Status, known: record.Curve | None) -> str:
     """The answer in one line."""
     grown = status["equity"] / status["capital"] - 1.0
     since = widgets.local_text(parse_time(status["opened"]))
-    words = [f"Equity **{status['equity']:,.2f}**", f"**{widgets.change_text(grown)}** since the opening on {since}"]
+    words = [f"Equity **{status['equity']:,.2f}**{widgets.quote_of(status['terms']['symbols'])}",
+             f"**{widgets.change_text(grown)}** since the opening on {since}"]
     if known is not None:
         below = record.drawdown_now(known, status["equity"])
         words.append(f"{-below:.2%} below its highest" if below < -1e-6 else "at its highest")
@@ -144,8 +141,8 @@ def runner_row(sextant: Sextant, status: Status) -> None:
             if st.button("Re-arm", icon=":material/lock_open:", key="pp-rearm", help="Entries are allowed again; the drawdown is measured "
                                                                                      "from here."):
                 _told(sextant, "rearm")
-        elif st.button("Kill switch", icon=":material/emergency_home:", key="pp-kill", help="Close everything at the next open and enter "
-                                                                                            "nothing until it is re-armed."):
+        elif st.button("Kill switch", icon=":material/emergency_home:", key="pp-kill",
+                       help="Close everything at the next open and enter nothing until it is re-armed."):
             many = len(status["positions"])
             what = f"{many} open position{'s leave' if many > 1 else ' leaves'} at the next open" if many else "No position is open"
             paper_asking.ask("kill", "kill", f"Kill switch: {what}, waiting orders are cancelled, and nothing is entered until you re-arm.")
@@ -199,16 +196,12 @@ def tiles(status: Status, known: record.Curve | None, won: str) -> None:
 # -- positions and orders ---------------------------------------------------------------------------------------------
 
 
-@st.fragment(run_every=EVERY)
+@redrawn("the positions", every=EVERY)
 def open_now() -> None:
     """Open positions with their profit at the newest price, and the orders that wait."""
-    with guarded("the positions"):
-        _open_now(workbench())
-
-
-def _open_now(sextant: Sextant) -> None:
     import pandas as pd
 
+    sextant = workbench()
     status = sextant.paper_status()
     if not status["positions"]:
         words = ("The first bar is decided at the next candle close." if status["as_of"] is None else

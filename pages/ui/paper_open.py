@@ -9,10 +9,11 @@ import streamlit as st
 from core.backtest.asking import OPTIONS
 from core.paper.window import Terms
 from core.sextant import Sextant
-from core.strategies import STRATEGIES, strategy
 from data.errors import InputError, SextantError
 from data.market import Market
-from pages.ui.backtest_form import OPTION, USUAL, option, title_of
+from pages.ui import widgets
+from pages.ui.backtest_form import OPTION, USUAL, option, option_groups
+from pages.ui.rule_form import rules, title_of
 from pages.ui.session import Focus, ask_owner, may_write
 
 GROUPS = {"Stops and size": ("sizing", "size", "leverage", "stop_atr", "reward", "trail_atr", "stop_percent", "adaptive_stop", "max_bars"),
@@ -27,21 +28,8 @@ DEFAULTS = {o.name: USUAL.get(o.name, o.default) for o in OPTIONS}
 
 def form(sextant: Sextant, here: Focus) -> Terms:
     """Draw the form; returns the terms as they stand, unchecked."""
-    a, b = st.columns([2, 3], vertical_alignment="bottom")
-    chosen = strategy(a.selectbox("Strategy", [s.name for s in STRATEGIES], format_func=title_of, key="pp-rule", persist_state="session"))
-    slow = " It reads every module, so its first bar takes a while." if "*" in chosen.reads else ""
-    b.markdown(f"{chosen.rule} Meant for {chosen.horizon}.{slow}")
-    parameters = {}
-    columns = st.columns(4)
-    also = columns[3].text_input("More rules on this account", key="pp-also", placeholder="ema_cross@4h", persist_state="session",
-                                 help="Separated by commas, a longer interval after @. One net position a symbol: the rule that opened it "
-                                      "closes it.")
-    for column, p in zip(columns, chosen.parameters, strict=False):
-        whole = float(p.default).is_integer() and p.high >= 10
-        parameters[p.name] = float(column.number_input(
-            p.name.replace("_", " ").capitalize(), value=p.default if not whole else int(p.default), step=1 if whole else 0.01,
-            format="%d" if whole else "%.2f", key=f"pp-{chosen.name}-{p.name}", help=f"{p.help} {p.low:g} to {p.high:g}.",
-            persist_state="session"))
+    rule, parameters = rules("pp", slow="It reads every module, so its first bar takes a while.",
+                             together="One net position a symbol: the rule that opened it closes it.")
     a, b, c, d = st.columns([4, 1, 1, 1.4], vertical_alignment="bottom")
     markets = [str(m) for m in Market]
     market = b.selectbox("Market", markets, index=markets.index(str(here.key.market)), key="pp-market", help=OPTION["market"].help,
@@ -57,14 +45,9 @@ def form(sextant: Sextant, here: Focus) -> Terms:
     options: dict[str, Any] = {"interval": interval, "market": market}
     with d:
         options["capital"] = option("capital", "pp")
-    for title, names in GROUPS.items():
-        with st.expander(title):
-            for row in range(0, len(names), 4):
-                for column, name in zip(st.columns(4, vertical_alignment="bottom"), names[row:row + 4], strict=False):
-                    with column:
-                        options[name] = option(name, "pp")
+    options |= option_groups(GROUPS, "pp")
     kept = {n: v for n, v in options.items() if v is not None and (n in ("interval", "market", "capital") or v != DEFAULTS[n])}
-    return Terms(tuple(symbols), ",".join([chosen.name, *filter(None, (also or "").replace(" ", "").split(","))]), parameters, kept)
+    return Terms(tuple(symbols), rule, parameters, kept)
 
 
 def check(sextant: Sextant, terms: Terms) -> str:
@@ -105,7 +88,7 @@ def first(sextant: Sextant, here: Focus) -> None:
     wrong = check(sextant, terms) if pressed or st.session_state.get("pp-wrong") else ""
     st.session_state["pp-wrong"] = bool(wrong)
     if wrong:
-        c.error(wrong, icon=":material/error:")
+        c.error(widgets.plain(wrong), icon=":material/error:")
     elif pressed:
         open_account(sextant, terms, start=start)
 
@@ -126,7 +109,7 @@ def another(sextant: Sextant, here: Focus, status: dict[str, Any]) -> None:
             return
         wrong = check(sextant, terms)
         if wrong:
-            st.error(wrong, icon=":material/error:")
+            st.error(widgets.plain(wrong), icon=":material/error:")
             return
         left = f" Its {len(status['positions'])} open positions are not carried on." if status["positions"] else ""
         with st.container(border=True):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from core.paper.grades import Grades, grade
-from core.paper.predictions import PERIODS, Logged, track_record
+from core.paper.grades import Grades
+from core.paper.predictions import PERIODS, Logged
 from core.sextant import Sextant
 from data.market import DAY_MS
-from pages.ui import charts_models, model_form, model_record, theme
+from pages.ui import charts_models, frozen_log, model_form, model_record, theme
 from pages.ui.backtest_views import metrics
 from pages.ui.widgets import download
 
@@ -47,11 +48,11 @@ def predictions(sextant: Sextant, rows: Sequence[Logged]) -> None:
     if not found:
         st.info(f"None of the {len(rows):,} predictions is left. Take a filter away.", icon=":material/filter_alt_off:")
         return
-    g = grade(found)
+    g = frozen_log.grades(sextant, found)
     tiles(g)
     if g.graded == 0:
         st.caption("Nothing of this is graded yet: a prediction is graded when as many bars have closed as it looks ahead.")
-    stamp = (len(rows), found[0].id, found[-1].id, len(found), g.graded)
+    stamp = frozen_log.content(sextant, found)
     left, right = st.columns(2)
     with left:
         st.markdown("**Does what it states come true?**")
@@ -69,9 +70,9 @@ def predictions(sextant: Sextant, rows: Sequence[Logged]) -> None:
                        key="hs-confusion", file_name="confusion", alt="Calls against outcomes")
         else:
             st.caption("Nothing graded yet.")
-    _groups(found, sextant.clock.now_ms())
+    _groups(frozen_log.record(sextant, found))
     with st.expander(f"The newest {min(len(found), model_record.NEWEST):,} predictions", icon=":material/list:"):
-        model_record.log_table(found[-model_record.NEWEST:])
+        model_record.log_table(sextant, found[-model_record.NEWEST:])
 
 
 def _filtered(rows: Sequence[Logged], now_ms: int) -> list[Logged]:
@@ -105,17 +106,18 @@ def tiles(g: Grades) -> None:
               "known at the time: what knowing nothing else scores.")])
 
 
-def _groups(rows: Sequence[Logged], now_ms: int) -> None:
+def _groups(record: Sequence[Mapping[str, Any]]) -> None:
     table = pd.DataFrame([{
         "Model": r["source"], "Regime": r["regime"].replace("_", " ").lower(), "Period": r["period"], "Made": r["made"],
         "Graded": r["settled"], "No call": r["abstained"], "Calls": r["calls"], "Right": r["right"],
         "Hit rate": r["right"] / r["calls"] if r["calls"] else None, "Brier": r["brier"], "Base rate": r["brier_base"],
         "Log loss": r["log_loss"], "TP up": r["up"]["tp"], "FP up": r["up"]["fp"], "TP down": r["down"]["tp"], "FP down": r["down"]["fp"],
-        "Inside": r["inside"]} for r in track_record(rows, now_ms)])
+        "Inside": r["inside"]} for r in record])
     st.markdown("**By model, regime and period**")
     four = st.column_config.NumberColumn(format="%.4f")
     st.dataframe(table, hide_index=True, width="stretch", placeholder="–", height=min(38 + 35 * len(table), 420), column_config={
         "Model": st.column_config.TextColumn(pinned=True), "Brier": four, "Log loss": four, "Base rate": four,
+        **model_record.called_columns(),
         "Hit rate": st.column_config.NumberColumn(format="percent", help="Of graded calls up or down."),
         "Inside": st.column_config.NumberColumn(format="percent", help="Outcomes inside the stated interval; numbers only.")})
     download(table, "history-predictions")

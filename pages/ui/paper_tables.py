@@ -14,7 +14,7 @@ from core.paper.told import LATE
 from core.sextant import Sextant
 from data.clock import age_text
 from pages.ui import widgets
-from pages.ui.backtest_form import title_of
+from pages.ui.rule_form import title_of
 
 TABLES = ("Closed trades", "Fills", "Orders", "Decisions", "Asked by hand")
 STATES = {"ordered": "ordered", "leaving": "leaving", "refused": "refused by a limit", "paused": "paused", LATE: "too late",

@@ -12,8 +12,8 @@ from data.market import Interval, Market
 from pages.ui.session import Focus
 
 FIRST = 8  # symbols of the watchlist a newcomer sees
-PERCENT = {"floor": ("Least each, %", 0.0, "Of the whole, for every symbol."), "cap": ("Most each, %", 100.0, "Of the whole, for every "
-                                                                                                              "symbol."),
+PERCENT = {"floor": ("Least each, %", 0.0, "Of the whole, for every symbol."),
+           "cap": ("Most each, %", 100.0, "Of the whole, for every symbol."),
            "cluster_cap": ("Most of a cluster, %", 100.0, "Symbols whose correlation is above .8 together."),
            "cash": ("Cash at least, %", 0.0, "What is never invested."),
            "target_vol": ("Volatility at most, % a year", None, "Above it everything is scaled down, the rest is cash; never leverage."),
@@ -49,8 +49,7 @@ def form(sextant: Sextant, here: Focus) -> tuple[Asked, float]:
             for column, name in zip(st.columns(3, vertical_alignment="bottom"), row, strict=True):
                 title, default, words = PERCENT[name]
                 given = column.number_input(title, value=default, step=1.0, format="%g", key=f"al-{name}", help=words,
-                                            placeholder="no limit",
-                                            persist_state="session")
+                                            placeholder="no limit", persist_state="session")
                 values[name] = None if given is None else float(given) / 100.0
         a, b, c = st.columns(3, vertical_alignment="bottom")
         steps = [str(i) for i in (Interval.D1, Interval.H4, Interval.H1)]

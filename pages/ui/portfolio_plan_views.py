@@ -11,8 +11,8 @@ from core.portfolio_plan import Rebalancing
 from core.sextant import Sextant
 from data.errors import SextantError
 from pages.ui import widgets
-from pages.ui.charts_portfolio import short
 from pages.ui.session import ask_owner, may_write
+from pages.ui.widgets import short
 
 ACTS = {"place": "▲ buy", "reduce": "▼ sell", "close": "▼ sell all"}
 CONFIRM, DONE = "al-confirm", "al-done"
@@ -66,8 +66,8 @@ def _table(plan: Rebalancing) -> None:
         "value": st.column_config.NumberColumn("Value", format="%.2f", help="At the newest price; it fills at the next open."),
         "cost": st.column_config.NumberColumn("Cost", format="%.2f", help="Taker fee and slippage of the account's terms."),
         "now": st.column_config.NumberColumn("Now", format="percent", help="Share of equity held."),
-        "target": st.column_config.NumberColumn("Target", format="percent"), "why": st.column_config.TextColumn("Why left",
-                                                                                                                width="medium")})
+        "target": st.column_config.NumberColumn("Target", format="percent"),
+        "why": st.column_config.TextColumn("Why left", width="medium")})
     widgets.download(frame, "rebalancing")
 
 

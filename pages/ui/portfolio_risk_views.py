@@ -12,7 +12,7 @@ from core.portfolio_risk import PortfolioRisk
 from core.sextant import Sextant
 from pages.ui import charts_portfolio, theme, widgets
 from pages.ui.backtest_views import metrics
-from pages.ui.charts_portfolio import short
+from pages.ui.widgets import short
 
 ACTS = {"close": ("▼ close", "red"), "hold less": ("▼ hold less", "orange"), "hedge": ("⇄ hedge", "violet"), "trim": ("▼ trim", "orange")}
 
@@ -24,11 +24,10 @@ def risk(sextant: Sextant, found: Allocation) -> None:
     one = {t["name"]: t for t in done.tails}
     if one:
         stated, hist = one["stated"], one["historical"]
-        metrics([("VaR 99 %", _share(stated["var_99"]), f"of {done.days} days", "One day in a hundred loses more than this: the larger "
-                                                                                "of the "
-                  "historical and the filtered historical quantile."),
-                 ("CVaR 99 %", _share(stated["es_99"]), "mean beyond it", "Mean loss of the worst day in a hundred (Rockafellar & "
-                                                                          "Uryasev 2002)."),
+        metrics([("VaR 99 %", _share(stated["var_99"]), f"of {done.days} days",
+                  "One day in a hundred loses more than this: the larger of the historical and the filtered historical quantile."),
+                 ("CVaR 99 %", _share(stated["es_99"]), "mean beyond it",
+                  "Mean loss of the worst day in a hundred (Rockafellar & Uryasev 2002)."),
                  ("VaR 95 %", _share(hist["var_95"]), "historical", "One day in twenty loses more than this."),
                  ("Hedge ratio", "–" if done.hedge is None else f"{done.hedge:+.2f}", f"of {short(done.reference)}",
                   "Per unit of the portfolio, what takes out the moves it shares with it; negative is sold short.")])

@@ -10,13 +10,15 @@ import pandas as pd
 import streamlit as st
 
 from analysis.allocation.methods import method
+from analysis.allocation.walk_forward import WINDOW
 from core.portfolio import Allocation
 from core.portfolio_record import days_of
 from core.sextant import Sextant
 from data.clock import iso
 from data.market import SeriesKey
 from pages.ui import charts_portfolio, theme, widgets
-from pages.ui.charts_portfolio import short
+from pages.ui.session import kept
+from pages.ui.widgets import short
 
 VERDICT = {"better": "▲ better", "worse": "▼ worse", "no difference shown": "■ no difference shown", "itself": "– itself"}
 BIGGEST = 4
@@ -87,9 +89,8 @@ def frontier(found: Allocation) -> None:
                file_name="frontier", alt="Efficient frontier with every method on it")
     st.caption("The line holds the least volatile mixes for each past mean, under the same limits. Past means are mostly chance: methods "
                "to the left that do not chase them are not worse for lying below the line.")
-    frame = pd.DataFrame([{"method": method(n).title, "volatility": v, "past mean": m, **{short(s): x for s, x in zip(p.names, w,
-                                                                                                                      strict=True)}}
-                          for n, (w, v, m) in every.items()])
+    frame = pd.DataFrame([{"method": method(n).title, "volatility": v, "past mean": m,
+                           **{short(s): x for s, x in zip(p.names, w, strict=True)}} for n, (w, v, m) in every.items()])
     st.dataframe(frame, hide_index=True, width="stretch", key="al-table-methods", column_config={
         "method": st.column_config.TextColumn("Method", pinned=True),
         **{n: st.column_config.NumberColumn(format="percent") for n in frame.columns[1:]}})
@@ -125,7 +126,7 @@ def record(sextant: Sextant, found: Allocation) -> None:
         st.info(f"Out of sample cannot be told yet: it {done.words}.")
         return
     st.markdown(f"**{done.words}**")
-    days = days_of(sextant, found.asked, done, None)
+    days = kept(lambda: days_of(sextant, found.asked, done, None), "record days", done.days, *content_of(found))
     theme.draw(theme.kept(lambda: charts_portfolio.record(days, done.worth, found.asked.method), "al-record", found.asked, done.days,
                           days[-1]),
                key="al-chart-record", file_name="out-of-sample", alt="Worth of every method out of sample")
@@ -138,11 +139,11 @@ def record(sextant: Sextant, found: Allocation) -> None:
         "method": st.column_config.TextColumn("Method", pinned=True), "return": percent, "volatility": percent, "drawdown": percent,
         "turnover": st.column_config.NumberColumn(format="percent", help="Bought and sold together per rebalancing."),
         "cost": st.column_config.NumberColumn(format="percent", help="A year."),
-        **{n: st.column_config.NumberColumn(format="%.2f", help="Sharpe ratio a year with its 95 % interval.") for n in ("Sharpe", "from",
-                                                                                                                         "to")}})
+        **{n: st.column_config.NumberColumn(format="%.2f", help="Sharpe ratio a year with its 95 % interval.")
+           for n in ("Sharpe", "from", "to")}})
     widgets.download(frame, "out-of-sample")
     limited = "" if found.asked.wishes.free else " Floor, cap and cash of the form apply."
-    st.caption(f"{done.days} days to {iso(days[-1])[:10]}, rebalanced {done.rebalancings} times on the {180} days before, "
+    st.caption(f"{done.days} days to {iso(days[-1])[:10]}, rebalanced {done.rebalancings} times on the {WINDOW} days before, "
                f"{done.cost:.2%} of what is traded.{limited} Differences are of Sharpe ratios, by paired block bootstraps; the symbols "
                f"were chosen today, among those that are still traded.")
 

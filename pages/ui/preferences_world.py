@@ -8,6 +8,7 @@ from core.sextant import Sextant
 from pages.ui import preferences_saving as saving
 
 WORLDS = {"auto": "real if there is any, else simulated", "real": "real", "simulated": "simulated"}
+STORAGES = {"lasting": "keeps what is stored", "temporary": "is wiped at a restart"}
 NETWORKS = {"auto": "ask the exchange and the other sources", "off": "off: nothing is sent"}
 
 
@@ -31,7 +32,12 @@ def world(sextant: Sextant) -> None:
                               help=saving.explain(s, "simulator_seed", "Another seed is another simulated world; 0 to 2147483648."))
         threads = c.number_input("Threads", value=s.threads, step=1, key=f"pf-threads-{s.threads}", disabled=saving.locked(s, "threads"),
                                  help=saving.explain(s, "threads", "Symbols scored at the same time, 1 to 16."))
+        storage = st.selectbox("Disk", list(STORAGES), index=list(STORAGES).index(s.storage), format_func=STORAGES.__getitem__,
+                               key=f"pf-storage-{s.storage}", disabled=saving.locked(s, "storage"),
+                               help=saving.explain(s, "storage", "Whether what is stored here survives a restart; pages say where it does "
+                                                                 "not. Found by itself on Streamlit Community Cloud."))
         pressed = saving.submit()
     if pressed:
-        saving.save({"world": shown, "network": network, "endpoint": endpoint.strip(), "simulator_seed": seed, "threads": threads})
+        saving.save({"world": shown, "network": network, "endpoint": endpoint.strip(), "simulator_seed": seed, "threads": threads,
+                     "storage": storage})
     st.caption("A runner that is at work read its settings when it was started; stop and start it to take over new ones.")

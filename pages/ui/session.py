@@ -5,17 +5,25 @@ from __future__ import annotations
 import gc
 import hmac
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import streamlit as st
 
 from core.collecting import Collecting
+from core.kept import Kept
 from core.sextant import Sextant, World
 from core.wiring import build
 from data.errors import LockHeld, SextantError
 from data.market import Interval, Market, SeriesKey
+from pages.ui.widgets import plain
+
+RESULTS_KEPT = 128
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @st.cache_resource(show_spinner=False)
@@ -124,9 +132,34 @@ def guarded(what: str) -> Iterator[None]:
     except SextantError as error:
         from core.logbook import mask
 
-        st.error(mask(str(error)), icon=":material/error:")
+        st.error(plain(mask(str(error))), icon=":material/error:")
     except Exception as error:  # noqa: BLE001 - the last stop before a user; Streamlit's own control flow is not an Exception
         from core.logbook import unexpected
 
         st.error(f"Something failed while drawing {what} ({unexpected(error)}). Details are in the log; the other pages go on.",
                  icon=":material/error:")
+
+
+def redrawn(what: str, *, every: str | None = None) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """A part of a page that is drawn again without the rest: by its own widgets, and every so often. Such a run is outside of the page's
+    last catch, so the part brings its own."""
+    def decorate(draw: Callable[P, None]) -> Callable[P, None]:
+        @wraps(draw)
+        def safe(*args: P.args, **named: P.kwargs) -> None:
+            with guarded(what):
+                draw(*args, **named)
+
+        return st.fragment(safe, run_every=every)
+
+    return decorate
+
+
+@st.cache_resource(show_spinner=False)
+def _results() -> Kept[Any]:
+    return Kept(RESULTS_KEPT)
+
+
+def kept(compute: Callable[[], T], *depends_on: Hashable) -> T:
+    """What a page reads again at each rerun, computed once per content. `depends_on` must name the question and all that its answer
+    depends on, as `Sextant.content` does for a series."""
+    return _results().get(depends_on, compute)

@@ -10,13 +10,16 @@ from core.sextant import Sextant, World
 from data.clock import age_text, iso
 from data.errors import SextantError
 from data.market import Interval, Market, SeriesKey, parse_symbol
-from pages.ui.session import ask_owner, may_write, show_world
+from pages.ui import widgets
+from pages.ui.job_panel import Panel, progress
+from pages.ui.session import ask_owner, may_write, redrawn, show_world
 
 STATE = {"ok": "● ok", "waiting": "◐ waiting", "blocked": "○ blocked", "down": "○ down", "not asked yet": "· not asked"}
-JOB_STATE = {"waiting": "blue", "running": "blue", "done": "green", "failed": "red", "cancelled": "gray", "interrupted": "orange"}
+JOB_STATE = {"done": "green", "failed": "red", "cancelled": "gray", "interrupted": "orange"}
+NEWEST_JOBS, NAMED = 6, 6  # back-fills shown, and symbols named of each
 
 
-@st.fragment(run_every="2s")
+@redrawn("the sources", every="2s")
 def sources(sextant: Sextant) -> None:
     """One row a source, with the countdown where one must wait."""
     if not sextant.outside.allowed:
@@ -45,7 +48,7 @@ def sources(sextant: Sextant) -> None:
         st.rerun()
 
 
-@st.fragment(run_every="2s")
+@redrawn("the collector", every="2s")
 def collecting(service: Collecting) -> None:
     """What keeps the store current, and each of its streams."""
     state = service.state()
@@ -94,32 +97,39 @@ def backfill(sextant: Sextant, key: SeriesKey) -> None:
                                                      "market": str(Market.SPOT), "days": int(days)})
                     sextant.jobs.pump()
             except SextantError as error:
-                st.error(str(error))
+                st.error(widgets.plain(str(error)))
     jobs(sextant)
 
 
-@st.fragment(run_every="1s")
+def _title(job: Job) -> str:
+    """A back-fill in a few words."""
+    symbols = job.arguments.get("symbols", [])
+    more = f" and {len(symbols) - NAMED} more" if len(symbols) > NAMED else ""
+    return f"{', '.join(symbols[:NAMED])}{more} {job.arguments.get('interval', '')}"
+
+
+BACKFILLS = Panel("fill", ("backfill",), _title, starting="asking the sources")
+
+
+@redrawn("the back-fills", every="1s")
 def jobs(sextant: Sextant) -> None:
-    """The newest jobs; they go on when this tab is closed."""
-    rows = [j for j in sextant.jobs.all() if j.kind == "backfill"][:6]
+    """The newest back-fills; they go on when this tab is closed."""
+    rows = [j for j in sextant.jobs.all() if j.kind in BACKFILLS.kinds][:NEWEST_JOBS]
     if any(j.open for j in rows):
         sextant.jobs.pump()
     for job in rows:
-        one_job(sextant, job)
-
-
-def one_job(sextant: Sextant, job: Job) -> None:
-    with st.container(border=True):
-        a, b, c = st.columns([2, 6, 1], vertical_alignment="center")
-        a.badge(job.state, color=JOB_STATE.get(job.state, "gray"))  # type: ignore[arg-type]
-        what = ", ".join(job.arguments.get("symbols", [])[:6]) + f" {job.arguments.get('interval', '')}"
         if job.open:
-            b.progress(job.share, text=job.words or what)
-            if c.button("Stop", key=f"stop-{job.id}", disabled=not may_write()):
-                sextant.jobs.cancel(job.id)
+            progress(sextant, BACKFILLS, job)
         else:
-            ended = f"{age_text(sextant.clock.now_ms() - job.ended_ms)} ago" if job.ended_ms else ""
-            b.markdown(f"{what}: {job.words} · {ended}")
+            _over(sextant, job)
+
+
+def _over(sextant: Sextant, job: Job) -> None:
+    """One line of a back-fill that is over, however it ended."""
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.badge(job.state, color=JOB_STATE.get(job.state, "gray"))  # type: ignore[arg-type]
+        ago = f" · {age_text(sextant.clock.now_ms() - job.ended_ms)} ago" if job.ended_ms else ""
+        st.markdown(widgets.plain(f"{_title(job)}: {job.words}{ago}"))
 
 
 def disagreement(sextant: Sextant, key: SeriesKey) -> None:

@@ -9,7 +9,7 @@ from analysis.report import ModuleReport
 from core.sextant import Sextant
 from data.market import SeriesKey
 from data.observations import Kind, Observations
-from pages.ui import charts_scores, theme
+from pages.ui import charts_scores, theme, widgets
 
 MINUTES, SECONDS = 360, 900
 
@@ -35,13 +35,15 @@ def flow(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     content = (sextant.content(key),)
     if not len(rows):
         return
-    when = rows.event_time + 60_000
+    when, coin = rows.event_time + 60_000, widgets.short(key.symbol)
     delta = np.cumsum(np.nan_to_num(rows["buy_volume"] - rows["sell_volume"]))
     _picture(key, content, "price", when, {"mid price": rows["mid"]}, (theme.ACCENT,), span=None, height=170)
-    _picture(key, content, "cumulative delta", when, {"bought minus sold, cumulative": delta}, (theme.MODULE["D"],), span=None, height=170)
+    _picture(key, content, "cumulative delta", when, {f"bought minus sold, {coin}, cumulative": delta}, (theme.MODULE["D"],),
+             span=None, height=170)
     _picture(key, content, "book", when, {"book imbalance": rows["obi"]}, (theme.UP,), span=(-1.0, 1.0), levels=((0.0, "balanced"),),
              height=150)
-    _picture(key, content, "depth", when, {"bids within 10 bps": rows["bid_depth_10"], "asks within 10 bps": rows["ask_depth_10"]},
+    _picture(key, content, "depth", when, {f"bids within 10 bps, {coin}": rows["bid_depth_10"],
+                                           f"asks within 10 bps, {coin}": rows["ask_depth_10"]},
              (theme.UP, theme.DOWN), span=None, height=170)
     _picture(key, content, "cost", when, {"buying 100k, bps": rows["buy_slippage_100k"], "selling 100k, bps": rows["sell_slippage_100k"],
                                           "spread, bps": rows["spread_bps"]}, (theme.UP, theme.DOWN, theme.NEUTRAL), span=None, height=170)
@@ -68,17 +70,16 @@ def micro(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
     content = (sextant.content(key),)
     if not len(rows):
         return
-    when = rows.event_time + 1_000
+    when, coin = rows.event_time + 1_000, widgets.short(key.symbol)
     total = np.nan_to_num(rows["buy_volume"]) + np.nan_to_num(rows["sell_volume"])
     weighted = (rows["bid"] * rows["ask_quantity"] + rows["ask"] * rows["bid_quantity"]) / (rows["bid_quantity"] + rows["ask_quantity"])
     _picture(key, content, "quotes", when, {"bid": rows["bid"], "ask": rows["ask"], "weighted mid": weighted},
              (theme.UP, theme.DOWN, theme.ACCENT), span=None, height=220)
-    _picture(key, content, "imbalance at best", when, {"imbalance at the best "
-                                                       "quotes": rows["imbalance"]}, (theme.MODULE["H"],), span=(-1.0, 1.0),
-             levels=((0.0, "balanced"),), height=150)
-    _picture(key, content, "order flow", when, {"order-flow imbalance, a "
-                                                "minute": _moving(rows["ofi"], 60)}, (theme.ACCENT,), span=None, height=150)
-    _picture(key, content, "trades", when, {"traded a second": total}, (theme.NEUTRAL,), span=None, height=130)
+    _picture(key, content, "imbalance at best", when, {"imbalance at the best quotes": rows["imbalance"]}, (theme.MODULE["H"],),
+             span=(-1.0, 1.0), levels=((0.0, "balanced"),), height=150)
+    _picture(key, content, "order flow", when, {f"order-flow imbalance of a minute, {coin}": _moving(rows["ofi"], 60)}, (theme.ACCENT,),
+             span=None, height=150)
+    _picture(key, content, "trades", when, {f"traded a second, {coin}": total}, (theme.NEUTRAL,), span=None, height=130)
     st.caption(f"Micro price: {report.shown.get('micro_price_from', 'unknown')}. Edges here live for seconds; after fees most are gone.")
 
 

@@ -13,7 +13,8 @@ from core.maps import LiquidationPicture
 from core.sextant import Sextant
 from data.errors import DataError
 from data.market import SeriesKey
-from pages.ui import charts_scores, theme
+from pages.ui import charts_scores, theme, widgets
+from pages.ui.session import redrawn
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -41,7 +42,7 @@ def draw(sextant: Sextant, key: SeriesKey, report: ModuleReport) -> None:
             (theme.NEUTRAL, theme.UP), span=None, height=160)
 
 
-@st.fragment
+@redrawn("the liquidation map")
 def liquidation_map(sextant: Sextant, key: SeriesKey) -> None:
     """The estimate, its assumptions as sliders, what was recorded, and how often it was right."""
     st.markdown("**Where might positions be closed by force?** An ESTIMATE: open interest that grew, split over assumed leverages. "
@@ -55,16 +56,16 @@ def liquidation_map(sextant: Sextant, key: SeriesKey) -> None:
     try:
         found = sextant.liquidation_picture(key, assumed)
     except DataError as error:
-        st.info(str(error))
+        st.info(widgets.plain(str(error)))
         return
-    theme.draw(_map(found), key="tab-C-map", file_name=f"{key.symbol}-liquidation-map", alt=f"Estimated liquidation levels of {key.symbol}")
+    theme.draw(theme.kept(lambda: _map(found), "liquidations", assumed, sextant.content(key)), key="tab-C-map",
+               file_name=f"{key.symbol}-liquidation-map", alt=f"Estimated liquidation levels of {key.symbol}")
     right = found.right
     if np.isfinite(right.edge):
         words = "better than" if right.low > 0 else "worse than" if right.high < 0 else "not distinguishable from"
         st.caption(f"Back-check over {right.origins} days: the five heaviest bins were touched within 24 h {right.hit:.0%} of the time, "
-                   f"bins "
-                   f"equally far away {right.chance:.0%}. Difference {right.edge:+.1%} [{right.low:+.1%}, {right.high:+.1%}]: {words} "
-                   f"chance.")
+                   f"bins equally far away {right.chance:.0%}. Difference {right.edge:+.1%} [{right.low:+.1%}, {right.high:+.1%}]: "
+                   f"{words} chance.")
     else:
         st.caption(f"No back-check yet: {right.note}.")
     st.caption(f"Assumed: {assumed.in_words()} Recorded forced orders are a lower bound: the stream tells at most one a second.")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 FIGURES_KEPT = 96
+PERCENT, AMOUNT = ".2~%", ",.2~f"  # of axes: as many decimals as a tick needs; whole percents would call half a percent 1 %
 UP = "#0FA3A3"  # teal and vermilion: told apart by every kind of colour vision, and by lightness
 DOWN = "#E4572E"
 NEUTRAL = "#8A94A6"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -13,13 +14,13 @@ import streamlit as st
 from analysis.module import ScoreModule
 from analysis.report import ModuleReport
 from data.clock import iso
+from data.observations import coin_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from core.badge import Badge
     from core.sextant import Sextant
-
 
 
 def zone() -> ZoneInfo:
@@ -56,6 +57,17 @@ def price_text(price: float, places: int) -> str:
     return f"{price:,.{places}f}"
 
 
+def short(symbol: str) -> str:
+    """A symbol as charts name it: the coin, where it is traded against dollars."""
+    return coin_of(symbol)
+
+
+def quote_of(symbols: Iterable[str]) -> str:
+    """The currency in which all of these symbols are priced, a space before it; empty where they differ or it is not known."""
+    quotes = {symbol.removeprefix(coin_of(symbol)) for symbol in symbols}
+    return f" {quotes.pop()}" if len(quotes) == 1 and quotes != {""} else ""
+
+
 def change_text(change: float | None) -> str:
     """A signed change with an arrow, so that colour is never the only sign."""
     if change is None:
@@ -63,10 +75,10 @@ def change_text(change: float | None) -> str:
     return f"{'▲' if change > 0 else '▼' if change < 0 else '■'} {change:+.2%}"
 
 
-def shown_bar(report: ModuleReport) -> float:
-    """Where a score's bar ends, 0..1: a signed score (module C) has its zero in the middle; unknown is empty."""
+def shown_bar(report: ModuleReport) -> float | None:
+    """Where a score's bar ends, 0..1: a signed score (modules C and E) has its zero in the middle; None where it is unknown."""
     if report.score is None:
-        return 0.0
+        return None
     value = 0.5 + 0.5 * report.score if report.letter in ("C", "E") else report.score
     return min(1.0, max(0.0, value))
 
@@ -140,12 +152,13 @@ def plain(text: str) -> str:
 
 
 def download(frame: pd.DataFrame, name: str) -> None:
-    """A table as CSV. Text cells that a spreadsheet would run as a formula are quoted."""
-    st.download_button("CSV", csv_bytes(frame), f"{name}.csv", "text/csv", icon=":material/download:", key=f"csv-{name}",
+    """A table as CSV, written when somebody asks for it."""
+    st.download_button("CSV", partial(csv_bytes, frame), f"{name}.csv", "text/csv", icon=":material/download:", key=f"csv-{name}",
                        help="The table above, as a file.", on_click="ignore")
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
+    """Text cells that a spreadsheet would run as a formula are quoted."""
     def safe(cell: Any) -> Any:
         return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(cell) else cell
 

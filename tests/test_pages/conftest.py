@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
 
+from core.jobs import Jobs
+from core.works import works
+from pages.ui import session
 from tests.serving import CHROMIUM_ARGUMENTS, ROOT, Server, chromium_path, serving, settled
+from tests.test_pages.driving import OWNER
 
 # 404s of a deep link's relative probes, and the one message a server that was just started gives a deep link (decisions.md 38)
 HARMLESS = ("_stcore/health", "_stcore/host-config", "The page that you have requested does not seem to exist")
@@ -60,18 +67,15 @@ def visit(chromium) -> Iterator[Callable]:
     assert not problems
 
 
-OWNER = "an owner's password"
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for a file of tests: what one test computes or stores, the next finds, as between two starts of the app."""
+    return tmp_path_factory.mktemp("shared") / "home"
 
 
 @pytest.fixture
-def owned_app(shared_home, monkeypatch):
-    """The app in this process, on the home of the file's `shared_home`, its owner signed in."""
-    import streamlit as st
-    from streamlit.testing.v1 import AppTest
-
-    monkeypatch.setenv("SEXTANT_HOME", str(shared_home))
-    monkeypatch.setenv("SEXTANT_NETWORK", "off")
-    monkeypatch.setenv("SEXTANT_OWNER_PASSWORD", OWNER)
+def bare_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+    """The app in this process, nothing of it kept from before; whose browser knows the owner's password."""
     monkeypatch.chdir(ROOT)
     st.cache_resource.clear()
     st.cache_data.clear()
@@ -80,3 +84,18 @@ def owned_app(shared_home, monkeypatch):
     yield test
     st.cache_resource.clear()
     st.cache_data.clear()
+
+
+@pytest.fixture
+def owned_app(bare_app: AppTest, shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """The app on the home of the file, its owner signed in."""
+    monkeypatch.setenv("SEXTANT_HOME", str(shared_home))
+    monkeypatch.setenv("SEXTANT_NETWORK", "off")
+    monkeypatch.setenv("SEXTANT_OWNER_PASSWORD", OWNER)
+    return bare_app
+
+
+@pytest.fixture
+def jobs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job runs in this process the moment it is started, so that nothing has to be waited for."""
+    monkeypatch.setattr(Jobs, "_spawn", lambda jobs, number: jobs.run(number, works(session.workbench())))

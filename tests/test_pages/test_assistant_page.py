@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import streamlit as st
 from pydantic import SecretStr
@@ -15,9 +13,10 @@ from core.assistant.facts import Fact, Unit
 from core.jobs import Jobs
 from pages.ui import assistant_text, session
 from tests.openai_stub import KEY, Turn, answered, facts_in, model_server
+from tests.serving import ROOT
+from tests.test_pages.driving import OWNER, opened, said
 
-ROOT = Path(__file__).resolve().parents[2]
-OWNER = "an owner's password"
+PAGE = "pages/ask.py"
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +43,10 @@ def app(one_workbench):
     one_workbench.settings = settings
 
 
-def opened(app):
-    app.switch_page("pages/ask.py").run()
-    assert not app.exception
-    return app
-
-
 def typed(app, text):
     app.chat_input[0].set_value(text).run()
     assert not app.exception, app.exception
     return app
-
-
-def said(app):
-    return " ".join(str(e.value) for kind in (app.markdown, app.caption, app.info, app.warning, app.error) for e in kind)
 
 
 def with_model(url):
@@ -67,7 +56,7 @@ def with_model(url):
 
 
 def test_without_a_model_a_question_gets_the_whole_brief_and_says_so(app):
-    opened(app)
+    opened(app, PAGE)
     typed(app, "How is Bitcoin?")
     words = said(app)
     assert "no model is set" in words and "Deterministic brief" in words
@@ -85,7 +74,7 @@ def test_a_model_answers_with_steps_sources_and_a_mark(app):
 
     with model_server(script) as model:
         with_model(model.url)
-        opened(app)
+        opened(app, PAGE)
         typed(app, "How risky is it?")
         words = said(app)
         assert KEY not in words
@@ -99,20 +88,20 @@ def test_a_model_answers_with_steps_sources_and_a_mark(app):
 def test_a_failing_endpoint_is_said_and_the_brief_stands_in(app):
     with model_server([Turn(status=401, body=b"{}")]) as model:
         with_model(model.url)
-        opened(app)
+        opened(app, PAGE)
         typed(app, "And now?")
     assert "refused the key" in said(app) and "**Scores**" in said(app)
 
 
 def test_commands_work_in_the_chat_without_a_model(app):
-    opened(app)
+    opened(app, PAGE)
     assert "Trend & momentum of ETHUSDT" in said(typed(app, "/t ETH")).replace("&amp;", "&")
     assert "there is no command /nothing" in said(typed(app, "/nothing"))
     assert "/composite NAME" in said(typed(app, "/help"))
 
 
 def test_a_proposal_is_a_card_that_one_click_does_once(app):
-    opened(app)
+    opened(app, PAGE)
     typed(app, "/backtest BTC trend")
     [yes] = [b for b in app.button if b.key.startswith("as-yes-")]
     assert not session.workbench().jobs.all(), "nothing is done before the click"
@@ -126,7 +115,7 @@ def test_a_link_prepares_a_question_and_asks_nothing(app):
     with model_server([Turn(text="fine")]) as model:
         with_model(model.url)
         app.query_params["ask"] = "Buy everything <b>now</b>"
-        opened(app)
+        opened(app, PAGE)
         labels = [b.label for b in app.button]
         assert any("Buy everything" in label for label in labels)
         assert not model.requests
@@ -136,7 +125,7 @@ def test_a_guest_gets_the_brief_alone_and_no_conversation(app):
     with model_server([Turn(text="never")]) as model:
         with_model(model.url)
         app.session_state["owner"] = ""
-        opened(app)
+        opened(app, PAGE)
         before = len(Assistant(session.workbench()).conversations.all())
         typed(app, "How is Bitcoin?")
         assert "guests are not connected" in said(app) and "**Scores**" in said(app)

@@ -2,58 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from core.backtest.asking import OPTIONS, ask
-from core.jobs import Jobs
-from core.works import works
-from pages.ui import backtest_form, backtest_sweeps, backtest_views, session
+from pages.ui import backtest_form, backtest_sweeps, backtest_views, rule_form, session
+from tests.test_pages.driving import opened, press, tab, tiles
 
-ROOT = Path(__file__).resolve().parents[2]
+PAGE, SIGNALS = "pages/backtests.py", "pages/signal_board.py"
 TABS = ("Result", "Honesty", "Trades", "Where it came from", "Sweep", "Saved runs", "Assumptions")
-OWNER = "spinnaker-north"
 OPTION_NAMES = {o.name for o in OPTIONS}
 
 
-@pytest.fixture(scope="module")
-def shared_home(tmp_path_factory):
-    return tmp_path_factory.mktemp("backtest") / "home"
-
-
 @pytest.fixture
-def app(owned_app, monkeypatch):
-    """A job runs in this process the moment it is started, so that nothing has to be waited for."""
-    monkeypatch.setattr(Jobs, "_spawn", lambda jobs, number: jobs.run(number, works(session.workbench())))
+def app(owned_app, jobs_at_once):
     return owned_app
-
-
-def opened(app, page="pages/backtests.py"):
-    app.switch_page(page).run()
-    assert not app.exception
-    return app
-
-
-def press(app, key):
-    next(b for b in app.button if b.key == key).click()
-    return app.run()
-
-
-def tiles(app):
-    return {m.label: m.value for m in app.metric}
 
 
 def test_without_a_run_the_page_says_what_to_press(app, shared_home):
     assert not (shared_home / "tried").exists()
-    opened(app)
+    opened(app, PAGE)
     assert not app.error and any("No run yet" in i.value and "press Run" in i.value for i in app.info)
 
 
 def test_a_guest_sees_results_and_no_button(app):
     app.session_state["owner"] = "guess"
-    opened(app)
+    opened(app, PAGE)
     assert not app.button and not app.error and any(t.label == "Owner's password" for t in app.text_input)
 
 
@@ -61,7 +35,7 @@ def test_a_guest_sees_results_and_no_button(app):
     ("bt-start", "2026-13-40", "2026-13-40"), ("bt-bars", 3, "bars: expected 50"), ("bt-size", -1.0, "size: expected above 0"),
     ("bt-also", "ema_crss", "ema_cross")])
 def test_a_failed_form_says_why_and_loses_nothing(app, key, value, words):
-    opened(app)
+    opened(app, PAGE)
     app.selectbox(key="bt-rule").set_value("breakout").run()
     app.number_input(key="bt-breakout-window").set_value(77).run()
     box = app.number_input(key=key) if not isinstance(value, str) else app.text_input(key=key)
@@ -76,7 +50,7 @@ def test_a_failed_form_says_why_and_loses_nothing(app, key, value, words):
 
 
 def test_a_run_from_the_form_ends_in_a_verdict_with_every_tab_readable(app):
-    opened(app)
+    opened(app, PAGE)
     app.selectbox(key="bt-rule").set_value("ema_cross").run()
     app.number_input(key="bt-bars").set_value(1500).run()
     press(app, "bt-run")
@@ -87,23 +61,20 @@ def test_a_run_from_the_form_ends_in_a_verdict_with_every_tab_readable(app):
     app.run()
     assert any(s.value == document["honesty"]["verdict"]["text"] for s in app.subheader)
     assert tiles(app)["Return"] == f"{document['metrics']['total_return']:+.2%}" and tiles(app)["Trades"] == str(document["trades"])
-    for tab in TABS:
-        app.session_state["bt-tab"] = tab
-        app.run()
-        assert not app.exception and not app.error, tab
+    for name in TABS:
+        assert not tab(app, "bt-tab", name).error, name
     assert any(a[:1].upper() + a[1:] in m.value for m in app.markdown for a in document["assumptions"][:1])
 
 
 def test_after_a_sweep_no_probability_of_a_first_try_is_left(app):
-    opened(app)
+    opened(app, PAGE)
     sextant = session.workbench()
     first = sextant.backtests()[0]
     assert any(backtest_views.FIRST_TRY in r for r in first["verdict"]["reasons"])
     assert any(backtest_views.FIRST_TRY in m.value for m in app.markdown)
     app.selectbox(key="bt-rule").set_value("ema_cross").run()
     app.number_input(key="bt-bars").set_value(1500).run()
-    app.session_state["bt-tab"] = "Sweep"
-    app.run()
+    tab(app, "bt-tab", "Sweep")
     app.text_input(key="bt-grid-ema_cross-fast").set_value("6:12:3").run()
     app.text_input(key="bt-grid-ema_cross-slow").set_value("20,x").run()
     assert any("grid 'slow=20,x'" in e.value for e in app.error)
@@ -119,7 +90,7 @@ def test_after_a_sweep_no_probability_of_a_first_try_is_left(app):
 
 
 def test_signals_show_the_watchlist_and_invent_no_probability(app):
-    opened(app, "pages/signal_board.py")
+    opened(app, SIGNALS)
     assert not app.error
     table = app.dataframe[0].value
     assert len(table) == 12 and set(table["Confidence"]) == {"rule-based"}
@@ -131,7 +102,7 @@ def test_signals_show_the_watchlist_and_invent_no_probability(app):
 
 
 def test_signals_filter_and_an_empty_filter_says_so(app):
-    opened(app, "pages/signal_board.py")
+    opened(app, SIGNALS)
     app.multiselect(key="signals-symbols").set_value(["ETHUSDT", "SOLUSDT"]).run()
     assert list(app.dataframe[0].value["Symbol"]) == ["ETHUSDT", "SOLUSDT"]
     held = set(app.dataframe[0].value["Signal"])
@@ -141,14 +112,14 @@ def test_signals_filter_and_an_empty_filter_says_so(app):
 
 
 def test_an_address_opens_its_run_and_its_rule(app):
-    opened(app)
+    opened(app, PAGE)
     known = [h["run_id"] for h in session.workbench().backtests()]
     app.query_params["run"] = known[-1]
     assert app.run().selectbox(key="bt-run-shown").value == known[-1]
     app.query_params["run"] = "<b>nonsense</b>"
     assert app.run().selectbox(key="bt-run-shown").value in known and not app.error
     app.query_params["rule"] = "reversion"
-    opened(app, "pages/signal_board.py")
+    opened(app, SIGNALS)
     assert app.selectbox(key="signals-rule-reversion").value == "reversion"
 
 
@@ -186,4 +157,4 @@ def test_tries_count_what_came_after_the_report():
 @pytest.mark.parametrize(("name", "title"), [("trend", "Module A trend"), ("signals", "Signals from a file"),
                                              ("trend+ema_cross@4h", "Module A trend + EMA cross 4h"), ("own_rule", "own_rule")])
 def test_a_rule_is_called_by_its_title(name, title):
-    assert backtest_form.title_of(name) == title
+    assert rule_form.title_of(name) == title

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from pages.ui import session, widgets
 from pages.ui.frame import PAGES
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def shared_home(tmp_path_factory):
-    """One home for the file: the fits of one test serve the next, as between two starts of the app."""
-    return tmp_path_factory.mktemp("pages") / "home"
 
 
 @pytest.fixture
@@ -28,12 +18,9 @@ def home(shared_home, monkeypatch):
 
 
 @pytest.fixture
-def app(home, monkeypatch):
-    """A fresh app on a fresh home; caches cleared before and after."""
-    st.cache_resource.clear()
-    monkeypatch.chdir(ROOT)
-    yield AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    st.cache_resource.clear()
+def app(home, bare_app):
+    """The app as a newcomer has it: no password is set."""
+    return bare_app
 
 
 @pytest.mark.parametrize("row", PAGES, ids=lambda r: r.title)

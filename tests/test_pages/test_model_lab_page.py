@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from core.jobs import Jobs
-from core.works import works
 from data.errors import InputError
 from data.labels import LABELS
 from models.forecaster import FORECASTERS
 from pages.ui import charts_models, model_form, session
+from tests.test_pages.driving import opened, press, said, tab, tiles
 
-ROOT = Path(__file__).resolve().parents[2]
+PAGE = "pages/model_lab.py"
 TABS = ("Result", "Calibration", "Importance", "One call", "Next candles", "Drift", "Predictions", "Shelf", "Tuning")
 SLOT = "spot-BTCUSDT-1h-dir3_dyn"
-OWNER = "an owner's password"
 SMALL = '{"n_estimators": 12}'
 
 
-@pytest.fixture(scope="module")
-def shared_home(tmp_path_factory):
-    return tmp_path_factory.mktemp("models") / "home"
-
-
 @pytest.fixture
-def app(owned_app, monkeypatch):
-    """A job runs in this process the moment it is started, so that nothing has to be waited for."""
-    monkeypatch.setattr(Jobs, "_spawn", lambda jobs, number: jobs.run(number, works(session.workbench())))
+def app(owned_app, jobs_at_once):
     return owned_app
-
-
-def opened(app):
-    app.switch_page("pages/model_lab.py").run()
-    assert not app.exception
-    return app
-
-
-def press(app, key):
-    next(b for b in app.button if b.key == key).click()
-    return app.run()
-
-
-def tab(app, name):
-    app.session_state["ml-tab"] = name
-    app.run()
-    assert not app.exception
-    return app
-
-
-def said(app):
-    """Everything in words on the page."""
-    return " ".join(str(e.value) for kind in (app.markdown, app.caption, app.subheader, app.info, app.success, app.warning) for e in kind)
 
 
 def trained(app, *, mode="Quick"):
@@ -65,18 +32,18 @@ def trained(app, *, mode="Quick"):
 
 
 def test_an_empty_shelf_says_what_to_do_in_every_tab(app):
-    opened(app)
+    opened(app, PAGE)
     for name in TABS:
-        tab(app, name)
+        tab(app, "ml-tab", name)
         assert not app.error and ("Train" in said(app) or "Tune" in said(app)), name
     assert not session.workbench().jobs.all() and not session.workbench().models()
 
 
 def test_a_guest_reads_and_changes_nothing(app):
     app.session_state["owner"] = "not the password"
-    opened(app)
+    opened(app, PAGE)
     for name in TABS:
-        tab(app, name)
+        tab(app, "ml-tab", name)
         acts = ("ml-train", "ml-tune", "ml-predict", "ml-promote", "ml-train-path", "ml-retrain", "ml-promote-new")
         assert not app.error and not [b.key for b in app.button if b.key in acts], name
 
@@ -87,7 +54,7 @@ def test_a_guest_reads_and_changes_nothing(app):
     ("ml-parameters", "{oops", "parameters: expected JSON"),
     ("ml-parameters", "[1]", "parameters: expected JSON"), ("ml-parameters", '{"a": {}}', "parameters: expected JSON")])
 def test_a_failed_form_says_why_and_loses_nothing(app, key, value, words):
-    opened(app)
+    opened(app, PAGE)
     app.selectbox(key="ml-label").set_value("triple_barrier").run()
     box = app.text_input(key=key) if isinstance(value, str) else app.number_input(key=key)
     box.set_value(value).run()
@@ -100,7 +67,7 @@ def test_a_failed_form_says_why_and_loses_nothing(app, key, value, words):
 
 
 def test_a_training_ends_in_the_verdict_that_was_stored_with_every_tab_readable(app):
-    opened(app)
+    opened(app, PAGE)
     job = trained(app)
     assert (job.state, job.kind, job.result["id"]) == ("done", "train", f"{SLOT}/v1")
     assert job.arguments["options"] == {"mode": "quick", "seed": 7, "parameters": {"n_estimators": 12}}
@@ -116,16 +83,15 @@ def test_a_training_ends_in_the_verdict_that_was_stored_with_every_tab_readable(
     assert list(table["Model"])[2] == "class frequencies" and table["Brier"].iloc[2] == entry.metrics["prior"]["brier"]
     assert f"of {len(job.result['folds'])} blocks" in said(app)
     for name in TABS:
-        assert not tab(app, name).error, name
+        assert not tab(app, "ml-tab", name).error, name
 
 
 def test_the_newest_call_is_the_served_one_calibrated(app):
-    opened(app)
-    tab(app, "One call")
+    opened(app, PAGE)
+    tab(app, "ml-tab", "One call")
     sextant = session.workbench()
     call = sextant.call(sextant.key("BTCUSDT", "1h"), "dir3_dyn").prediction
-    shown = {m.label: m.value for m in app.metric}
-    assert shown == {f"P({n})": f"{call.probability[c]:.1%}" for c, n in ((-1, "down"), (0, "flat"), (1, "up"))}
+    assert tiles(app) == {f"P({n})": f"{call.probability[c]:.1%}" for c, n in ((-1, "down"), (0, "flat"), (1, "up"))}
     if call.abstained:
         assert any("no call" in s.value for s in app.subheader) and all(r[1:] in said(app) for r in call.reasons)
     press(app, "ml-flip")
@@ -134,21 +100,21 @@ def test_the_newest_call_is_the_served_one_calibrated(app):
 
 
 def test_predictions_are_frozen_once_and_wait_for_their_time(app):
-    opened(app)
-    assert "Nothing has been predicted yet" in said(tab(app, "Predictions"))
+    opened(app, PAGE)
+    assert "Nothing has been predicted yet" in said(tab(app, "ml-tab", "Predictions"))
     press(app, "ml-predict")
-    assert {m.label: m.value for m in app.metric}["Made"] == "1" and "none changed" in said(app) and "Nothing is graded yet" in said(app)
+    assert tiles(app)["Made"] == "1" and "none changed" in said(app) and "Nothing is graded yet" in said(app)
     press(app, "ml-predict")
-    tiles = {m.label: m.value for m in app.metric}
-    assert (tiles["Made"], tiles["Graded"], tiles["Brier"]) == ("1", "0", "–") and len(session.workbench().log.rows()) == 1
+    shown = tiles(app)
+    assert (shown["Made"], shown["Graded"], shown["Brier"]) == ("1", "0", "–") and len(session.workbench().log.rows()) == 1
 
 
 def test_promotion_asks_first_and_can_be_taken_back(app):
-    opened(app)
+    opened(app, PAGE)
     trained(app)
     sextant = session.workbench()
     assert sextant.shelf.champion(SLOT) == f"{SLOT}/v1" and len(sextant.models()) == 2
-    tab(app, "Shelf")
+    tab(app, "ml-tab", "Shelf")
     assert app.selectbox(key="ml-version").value == f"{SLOT}/v2"
     press(app, "ml-promote")
     assert sextant.shelf.champion(SLOT) == f"{SLOT}/v1", "nothing is changed before it is confirmed"
@@ -164,8 +130,8 @@ def test_promotion_asks_first_and_can_be_taken_back(app):
 
 
 def test_a_challenger_stands_beside_the_champion_and_is_promoted_only_after_a_question(app):
-    opened(app)
-    tab(app, "Shelf")
+    opened(app, PAGE)
+    tab(app, "ml-tab", "Shelf")
     sextant = session.workbench()
     newest = sextant.models()[0]
     found = newest.metrics["beside"]
@@ -183,8 +149,8 @@ def test_the_next_candles_need_their_own_models_and_say_that_lines_are_drawn(app
     from models import path
     from models.train import TrainOptions
 
-    opened(app)
-    assert "Train its four models" in said(tab(app, "Next candles"))
+    opened(app, PAGE)
+    assert "Train its four models" in said(tab(app, "ml-tab", "Next candles"))
     usual = path.train_path
     small = TrainOptions(mode="quick", baselines=(), features=("returns_1m", "rsi_14", "atr"), parameters={"n_estimators": 10})
     monkeypatch.setattr(path, "train_path", lambda candles, options, progress: usual(candles, options=small, progress=progress))
@@ -197,9 +163,9 @@ def test_the_next_candles_need_their_own_models_and_say_that_lines_are_drawn(app
 
 
 def test_a_search_ends_in_parameters_that_go_into_the_form(app):
-    opened(app)
+    opened(app, PAGE)
     app.number_input(key="ml-bars").set_value(1500).run()
-    tab(app, "Tuning")
+    tab(app, "ml-tab", "Tuning")
     app.number_input(key="ml-trials").set_value(0).run()
     press(app, "ml-tune")
     assert any("tries: expected 1" in e.value for e in app.error)
@@ -217,16 +183,16 @@ def test_a_damaged_version_says_so_and_the_rest_goes_on(app, shared_home):
     file = next((shared_home / "modelled").rglob("v2/metrics.json"))
     kept = file.read_bytes()
     file.write_bytes(kept[:-9])
-    opened(app)
+    opened(app, PAGE)
     app.selectbox(key="ml-version").set_value(f"{SLOT}/v2").run()
     for name in [t for t in TABS[:6] if t != "Next candles"]:
-        tab(app, name)
+        tab(app, "ml-tab", name)
         assert not app.exception and any("is not what was written" in e.value for e in app.error), name
     for name in ("Predictions", "Shelf"):
-        tab(app, name)
+        tab(app, "ml-tab", name)
     assert any("is not what was written" in e.value for e in app.error)
     app.selectbox(key="ml-version").set_value(f"{SLOT}/v1").run()
-    assert not tab(app, "Result").error
+    assert not tab(app, "ml-tab", "Result").error
     file.write_bytes(kept)
 
 
@@ -236,14 +202,14 @@ def test_a_log_changed_from_outside_is_never_called_verified(app, shared_home):
     with sqlite3.connect(next((shared_home / "paper").rglob("ledger.sqlite"))) as db:
         db.execute("drop trigger predictions_stay")
         db.execute("update predictions set call = 1 - call")
-    opened(app)
-    tab(app, "Predictions")
+    opened(app, PAGE)
+    tab(app, "ml-tab", "Predictions")
     assert any("changed from outside" in e.value for e in app.error) and "none changed" not in said(app)
 
 
 def test_an_address_opens_its_version_again(app):
     app.query_params["model"] = f"{SLOT}/v2"
-    opened(app)
+    opened(app, PAGE)
     assert app.selectbox(key="ml-version").value == f"{SLOT}/v2"
     app.selectbox(key="ml-version").set_value(f"{SLOT}/v1").run()
     assert app.selectbox(key="ml-version").value == f"{SLOT}/v1"
@@ -253,20 +219,20 @@ def test_an_address_opens_its_version_again(app):
 @pytest.mark.parametrize(("state", "words"), [("interrupted", "was interrupted"), ("cancelled", "was stopped"),
                                               ("failed", "failed: no rows")])
 def test_a_job_that_did_not_end_well_says_so_and_can_be_started_again_or_dismissed(app, monkeypatch, state, words):
-    opened(app)
+    opened(app, PAGE)
     jobs = session.workbench().jobs
     arguments = {"symbols": ["BTCUSDT"], "interval": "1h", "market": "spot", "label": "dir3_dyn", "model": "lgbm", "bars": 1500,
                  "options": {"mode": "quick", "seed": 8}}
     job = jobs.submit("train", arguments)
     jobs._finish(job.id, state, "no rows" if state == "failed" else "its process ended", None)
     app.run()
-    assert words in said(app) + " ".join(e.value for e in app.error)
+    assert words in said(app)
     started = []
     monkeypatch.setattr(Jobs, "_spawn", lambda jobs, number: started.append(number))
     press(app, f"ml-again-{job.id}")
     again = [j for j in jobs.all() if j.id in started]
     assert [j.arguments for j in again] == ([] if state == "failed" else [arguments])
-    assert words not in said(app) + " ".join(e.value for e in app.error)
+    assert words not in said(app)
     for j in again:
         jobs._finish(j.id, "done", "", None)
 
@@ -292,7 +258,7 @@ def test_tuning_refuses_a_model_without_these_parameters():
 
 
 def test_a_confusion_cell_is_the_share_of_its_own_call_and_an_empty_row_no_division(app):
-    opened(app)
+    opened(app, PAGE)
     fig = charts_models.confusion([[3, 1], [0, 0]], ["down", "up"])
     np.testing.assert_allclose(np.array(fig.data[0].z), [[0.75, 0.25], [0.0, 0.0]])
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from core.dealing import Dealing
 from core.paper.runner import RunnerState
@@ -18,11 +16,11 @@ from core.wiring import build
 from data.market import MINUTE_MS
 from pages.ui import session
 from tests.paper_worlds import MORNING, MovingClock, minutes, minutes_account
+from tests.test_pages import driving
+from tests.test_pages.driving import OWNER, press, said, tab, tiles
 
-ROOT = Path(__file__).resolve().parents[2]
 PAPER, HISTORY = "pages/paper_trading.py", "pages/track_record.py"
 TABS = ("Positions", "Order by hand", "Record", "Backtest twin", "Ledger", "Account")
-OWNER = "mizzen-aloft"
 TRADED_BARS, FRESH_BARS = 80, 2
 QUIET = MORNING + 160 * MINUTE_MS  # no volatility break in what follows: limits refuse no entry
 
@@ -39,28 +37,19 @@ def homes(tmp_path_factory):
 
 
 @pytest.fixture
-def app(monkeypatch):
+def app(bare_app, monkeypatch):
     """The app as the owner sees it; `start(home)` chooses the home and the moment. No process is ever started."""
-    monkeypatch.chdir(ROOT)
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    test.session_state["owner"] = OWNER
     started: list[int] = []
     monkeypatch.setattr(Dealing, "start_runner", lambda self: started.append(1) or 1)
 
     def start(home, ms, page=PAPER):
-        test.clock, test.started = MovingClock(ms), started
+        bare_app.clock, bare_app.started = MovingClock(ms), started
         monkeypatch.setattr(session, "build", lambda: build(Settings(home=home, world="simulated", network="off", owner_password=OWNER),
-                                                            test.clock))
+                                                            bare_app.clock))
         st.query_params.clear()
-        test.switch_page(page).run()
-        assert not test.exception
-        return test
+        return driving.opened(bare_app, page)
 
-    yield start
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    return start
 
 
 @pytest.fixture
@@ -72,23 +61,6 @@ def opened(app, homes, tmp_path):
         return app(tmp_path / "home", ms, page)
 
     return go
-
-
-def press(app, key):
-    next(b for b in app.button if b.key == key or (b.key or "").startswith(f"FormSubmitter:{key}-")).click()
-    return app.run()
-
-
-def tab(app, name, key="pp-tab"):
-    app.session_state[key] = name
-    app.run()
-    assert not app.exception
-    return app
-
-
-def said(app):
-    """Everything in words on the page."""
-    return " ".join(str(e.value) for kind in (app.markdown, app.caption, app.info, app.success, app.warning, app.error) for e in kind)
 
 
 def asked(app):
@@ -142,13 +114,13 @@ def test_a_wrong_field_is_refused_in_words_and_nothing_is_opened(app, tmp_path, 
 def test_the_account_is_shown_in_every_tab_with_its_own_figures(opened):
     test = opened("traded")
     status = session.workbench().paper_status()
-    shown = {m.label: m.value for m in test.metric}
+    shown = tiles(test)
     assert shown["Equity"] == f"{status['equity']:,.2f}" and shown["Closed trades"] == str(status["trades"]) == "3"
     assert f"Equity **{status['equity']:,.2f}**" in said(test) and "the runner: never started" in said(test)
     for name in TABS:
-        tab(test, name)
+        tab(test, "pp-tab", name)
         assert not test.error, name
-    tab(test, "Record")
+    tab(test, "pp-tab", "Record")
     for table in ("Closed trades", "Fills", "Orders", "Decisions", "Asked by hand"):
         test.segmented_control(key="pp-table").set_value(table).run()
         assert not test.exception and not test.error, table
@@ -156,7 +128,7 @@ def test_the_account_is_shown_in_every_tab_with_its_own_figures(opened):
 
 
 def test_an_order_by_hand_is_confirmed_once_and_filled_at_the_next_open(opened):
-    test = tab(opened("fresh"), "Order by hand")
+    test = tab(opened("fresh"), "pp-tab", "Order by hand")
     sextant = session.workbench()
     price = sextant.paper_price("BTCUSDT", sextant.broker.account())
     test.number_input(key="pp-hand-stop-BTCUSDT").set_value(round(price * 0.98, 2))
@@ -169,7 +141,7 @@ def test_an_order_by_hand_is_confirmed_once_and_filled_at_the_next_open(opened):
     minutes(sextant, test.clock, 2)
     held = sextant.paper_status()["positions"]
     assert [(p["symbol"], p["strategy"], p["stop"]) for p in held] == [("BTCUSDT", "manual", round(price * 0.98, 2))]
-    tab(test, "Positions")
+    tab(test, "pp-tab", "Positions")
     assert test.dataframe[0].value["Symbol"].tolist() == ["BTCUSDT"] and "place BTCUSDT: placed" in said(test)
 
 
@@ -179,7 +151,7 @@ def held_by_hand(test):
     sextant.paper_ask("place", "BTCUSDT", {"side": 1, "stop": round(price * 0.97, 2), "target": round(price * 1.05, 2)})
     minutes(sextant, test.clock, 2)
     position, = sextant.paper_status()["positions"]
-    tab(test, "Positions")
+    tab(test, "pp-tab", "Positions")
     return sextant, position
 
 
@@ -211,7 +183,7 @@ def test_levels_are_changed_and_a_position_closed_each_with_one_confirmation(ope
     ("target", 0.9, "target: expected a price above"), ("limit", 0.5, "limit: expected a price above the stop"),
     ("quantity", -1.0, "quantity: expected a number above 0")])
 def test_an_order_by_hand_with_a_wrong_field_says_which(opened, field, factor, words):
-    test = tab(opened("fresh"), "Order by hand")
+    test = tab(opened("fresh"), "pp-tab", "Order by hand")
     sextant = session.workbench()
     price = sextant.paper_price("BTCUSDT", sextant.broker.account())
     test.number_input(key="pp-hand-stop-BTCUSDT").set_value(price * 0.97)
@@ -255,7 +227,7 @@ def test_the_runner_is_started_and_stopped_by_a_button_and_its_silence_is_told(o
 
 
 def test_a_reset_opens_the_next_account_after_one_confirmation(opened):
-    test = tab(opened("traded"), "Account")
+    test = tab(opened("traded"), "pp-tab", "Account")
     press(test, "pp-reset-ask")
     assert "Account 1 ends here" in said(test) and session.workbench().broker.account().number == 1
     press(test, "pp-reset-yes")
@@ -265,10 +237,10 @@ def test_a_reset_opens_the_next_account_after_one_confirmation(opened):
 
 
 def test_the_twin_and_the_ledger_are_proven_by_buttons(opened):
-    test = tab(opened("traded"), "Backtest twin")
+    test = tab(opened("traded"), "pp-tab", "Backtest twin")
     press(test, "pp-compare")
     assert any(s.value.startswith("Identical:") for s in test.success), said(test)
-    tab(test, "Ledger")
+    tab(test, "pp-tab", "Ledger")
     assert "Ledger verified" in said(test) and not test.error
     sextant = session.workbench()
     with sextant.paper_ledger.reading() as db:
@@ -282,7 +254,7 @@ def test_a_guest_sees_everything_and_can_change_nothing(opened):
     test = opened("traded")
     test.session_state["owner"] = "guess"
     for name in TABS:
-        tab(test, name)
+        tab(test, "pp-tab", name)
         assert not test.error and not {k for k in keys(test) if k and k.startswith("pp-") and k != "pp-verify"}, name
         assert all(b.disabled for b in test.button if b.key == "pp-verify") and not test.get("file_uploader")
     assert any(t.label == "Owner's password" for t in test.text_input)
@@ -327,7 +299,7 @@ def test_an_empty_history_says_how_it_is_filled(app, tmp_path):
     test = app(tmp_path / "home", MORNING, HISTORY)
     assert not test.error and "No paper trade is closed yet" in said(test) and "No prediction is frozen yet" in said(test)
     for name in ("Closed trades", "Signals", "Predictions"):
-        tab(test, name, "hs-tab")
+        tab(test, "hs-tab", name)
         assert not test.error and test.info, name
 
 
@@ -335,15 +307,15 @@ def test_history_counts_trades_and_signals_as_the_ledger_does(opened):
     test = opened("traded", HISTORY)
     trades, signals = session.workbench().paper_history()
     assert f"**{len(trades)} closed trades** of 1 account" in said(test) and "Ledger verified" in said(test)
-    shown = {m.label: m.value for m in test.metric}
+    shown = tiles(test)
     assert shown["Trades"] == "3" and shown["Profit"] == f"{sum(t['pnl'] for t in trades):+,.2f}"
     symbol = trades[0]["symbol"]
     test.multiselect(key="hs-symbol").set_value([symbol]).run()
-    assert {m.label: m.value for m in test.metric}["Trades"] == str(sum(t["symbol"] == symbol for t in trades))
+    assert tiles(test)["Trades"] == str(sum(t["symbol"] == symbol for t in trades))
     test.segmented_control(key="hs-side").set_value("Short").run()
     assert any("None of the 3 trades is left" in i.value for i in test.info)
-    tab(test, "Signals", "hs-tab")
-    shown = {m.label: m.value for m in test.metric}
+    tab(test, "hs-tab", "Signals")
+    shown = tiles(test)
     assert shown["Wishes to enter"] == str(len(signals)) and shown["Closed trades"] == "3"
     assert shown["Refused"] == str(sum(s["came"] == "refused" for s in signals)) != "0"
     assert set(test.dataframe[0].value["Came"]) == {"✗ lost", "refused by a limit"}
@@ -375,12 +347,12 @@ def test_predictions_are_graded_against_the_base_rate_with_a_curve_by_model_regi
                 change.add("settlements", {"prediction": k + 1, "settled_ms": test.clock.at_ms, "content": json.dumps(graded)})
     test.switch_page(HISTORY).run()
     assert "**40 predictions** frozen, 36 graded" in said(test) and "of the base rate: **better**" in said(test)
-    tab(test, "Predictions", "hs-tab")
+    tab(test, "hs-tab", "Predictions")
     assert not test.error
-    shown = {m.label: m.value for m in test.metric}
+    shown = tiles(test)
     assert (shown["Made"], shown["Graded"], shown["Base rate"]) == ("40", "36", "0.2500") and shown["Calls right"] == "78%"
     groups = test.dataframe[0].value
     assert set(groups["Regime"]) == {"all", "unknown", "trend up"} and set(groups["Period"]) == {"all", "30 d", "90 d"}
     assert groups[(groups["Regime"] == "all") & (groups["Period"] == "30 d")]["Made"].item() == 30
     test.selectbox(key="hs-p-period").set_value("30 d").run()
-    assert {m.label: m.value for m in test.metric}["Made"] == "30"
+    assert tiles(test)["Made"] == "30"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,15 +9,11 @@ from analysis.allocation.methods import METHODS
 from core.dealing import Dealing
 from core.portfolio import Asked
 from pages.ui import charts_portfolio, session
+from tests.test_pages import driving
+from tests.test_pages.driving import press, said, tab
 
-ROOT = Path(__file__).resolve().parents[2]
+PAGE = "pages/allocation.py"
 TABS = ("Weights", "Frontier", "Correlation", "Risk", "Stress", "Out of sample", "Rebalance", "Optimal allocation")
-OWNER = "an owner's password"
-
-
-@pytest.fixture(scope="module")
-def shared_home(tmp_path_factory):
-    return tmp_path_factory.mktemp("portfolio") / "home"
 
 
 @pytest.fixture
@@ -29,42 +23,25 @@ def app(owned_app, monkeypatch):
     return owned_app
 
 
-def opened(app):
-    app.switch_page("pages/allocation.py").run()
-    assert not app.exception and not app.error
+def opened(app, page):
+    driving.opened(app, page)
+    assert not app.error
     return app
-
-
-def press(app, key):
-    next(b for b in app.button if b.key == key).click()
-    return app.run()
-
-
-def tab(app, name):
-    app.session_state["al-tab"] = name
-    app.run()
-    assert not app.exception
-    return app
-
-
-def said(app):
-    """Everything in words on the page."""
-    return " ".join(str(e.value) for kind in (app.markdown, app.caption, app.info, app.success, app.warning, app.error) for e in kind)
 
 
 def test_every_tab_draws_and_the_answer_stands_in_one_line(app):
-    opened(app)
+    opened(app, PAGE)
     assert "Hierarchical risk parity:" in app.markdown[0].value and "moves" in app.markdown[0].value
     words = {"Weights": "middle 90 %", "Frontier": "least volatile mixes", "Correlation": "Ledoit-Wolf shrinkage", "Risk": "Was it kept?",
              "Stress": "The worst of these would cost", "Out of sample": "comparisons", "Rebalance": "No paper account is open",
              "Optimal allocation": "it reads every module"}
     for name in TABS:
-        tab(app, name)
+        tab(app, "al-tab", name)
         assert not app.error and words[name] in said(app), name
 
 
 def test_every_method_is_shown_and_kept_in_the_address(app):
-    opened(app)
+    opened(app, PAGE)
     for method in (m.name for m in METHODS):
         app.selectbox(key="al-method").select(method).run()
         assert not app.exception and not app.error and charts_portfolio.TITLE[method] in app.markdown[0].value
@@ -72,7 +49,7 @@ def test_every_method_is_shown_and_kept_in_the_address(app):
 
 
 def test_impossible_and_wrong_wishes_are_answered_in_words(app):
-    opened(app)
+    opened(app, PAGE)
     app.number_input(key="al-cap").set_value(5.0).run()
     assert not app.exception and "the rest stays cash" in said(app).lower() and "nearest weights" in said(app)
     app.number_input(key="al-cap").set_value(500.0).run()
@@ -85,12 +62,12 @@ def test_impossible_and_wrong_wishes_are_answered_in_words(app):
     assert "at least one symbol" in app.error[0].value
     app.multiselect(key="al-symbols-spot").set_value(["ETHUSDT"]).run()
     for name in TABS[:6]:
-        tab(app, name)
+        tab(app, "al-tab", name)
         assert not app.error and "100% ETH" in app.markdown[0].value, name
 
 
 def test_a_plan_is_sent_after_one_confirmation_and_only_once(app):
-    tab(opened(app), "Rebalance")
+    tab(opened(app, PAGE), "al-tab", "Rebalance")
     press(app, "al-open-yes")
     sextant = session.workbench()
     account = sextant.broker.account()
@@ -112,20 +89,20 @@ def test_a_plan_is_sent_after_one_confirmation_and_only_once(app):
 
 def test_a_guest_sees_the_plan_and_changes_nothing(app):
     app.session_state["owner"] = "not the password"
-    tab(opened(app), "Rebalance")
+    tab(opened(app, PAGE), "al-tab", "Rebalance")
     assert not any(b.key in ("al-send", "al-open-yes", "al-open-ask") for b in app.button)
     assert any(e.key == "owner-entry" for e in app.text_input)
 
 
 def test_the_shock_somebody_chooses_is_the_one_that_is_shown(app):
-    tab(opened(app), "Stress")
+    tab(opened(app, PAGE), "al-tab", "Stress")
     app.number_input(key="al-shock-market").set_value(-40.0).run()
     app.selectbox(key="al-shock-symbol").select("SOLUSDT").run()
     assert not app.error and any("Market -40%, SOL -50%" in str(f.value.to_dict()) for f in app.dataframe)
 
 
 def test_pictures_are_of_what_they_say(shared_home, app):
-    opened(app)
+    opened(app, PAGE)
     p = session.workbench().allocation(Asked(("BTCUSDT", "ETHUSDT", "SOLUSDT"), "risk-parity")).portfolio
     bars = charts_portfolio.weights(p).data[0]
     order = np.argsort(-p.weights)

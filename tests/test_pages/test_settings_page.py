@@ -8,44 +8,33 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from core.alerts import Alert, keep
 from core.settings import Settings, export_settings, import_settings, origins, secret_names
 from data.errors import SettingsError
 from pages import ui
 from pages.ui import session
+from tests.test_pages.driving import OWNER, opened, press, said
 
-ROOT = Path(__file__).resolve().parents[2]
-OWNER = "bowsprit-under-water"
 TOKEN = "ratlines-of-the-foremast"
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEXTANT_HOME", str(tmp_path / "home"))
+def shared_home(tmp_path):
+    """A home of its own for each test: what one saves, no other finds."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def app(owned_app, monkeypatch):
     monkeypatch.setenv("SEXTANT_WORLD", "simulated")
-    monkeypatch.setenv("SEXTANT_OWNER_PASSWORD", OWNER)
-    monkeypatch.chdir(ROOT)
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    test.session_state["owner"] = OWNER
-    test.switch_page("pages/preferences.py").run()
-    assert not test.exception and not test.error
-    yield test
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    opened(owned_app, "pages/preferences.py")
+    assert not owned_app.error
+    return owned_app
 
 
 def widget(test, kind, start):
     return next(w for w in getattr(test, kind) if (w.key or "").startswith(start))
-
-
-def press(test, form):
-    next(b for b in test.button if (b.key or "").startswith(f"FormSubmitter:{form}-")).click()
-    return test.run()
 
 
 def saved():
@@ -139,10 +128,6 @@ def everything(test):
     return " ".join(str(getattr(element, "proto", "")) for element in test.main)
 
 
-def words(test):
-    return " ".join(str(e.value) for kind in (test.caption, test.markdown, test.success, test.error, test.info) for e in kind)
-
-
 def test_kinds_drawdown_levels_and_reports_are_saved_as_the_settings_spell_them(app):
     widget(app, "checkbox", "pf-kind-fill").uncheck()
     widget(app, "checkbox", "pf-kind-data").uncheck()
@@ -159,13 +144,13 @@ def test_kinds_drawdown_levels_and_reports_are_saved_as_the_settings_spell_them(
 
 def test_a_test_is_sent_to_every_address_of_which_only_number_and_scheme_are_told(app, mailbox, monkeypatch):
     address, got = mailbox
-    assert "No address is set" in words(app) and widget(app, "button", "pf-alert-test").disabled
+    assert "No address is set" in said(app) and widget(app, "button", "pf-alert-test").disabled
     monkeypatch.setenv("SEXTANT_NOTIFY", f"{address},{address}")
     session.workbench.clear()
     app.run()
-    assert "to 2 addresses of `SEXTANT_NOTIFY` (environment, or .streamlit/secrets.toml): json 2." in words(app)
+    assert "to 2 addresses of `SEXTANT_NOTIFY` (environment, or .streamlit/secrets.toml): json 2." in said(app)
     widget(app, "button", "pf-alert-test").click().run()
-    assert "arrived at every address" in words(app) and [m["title"] for m in got] == ["Sextant paper: test"] * 2
+    assert "arrived at every address" in said(app) and [m["title"] for m in got] == ["Sextant paper: test"] * 2
     assert TOKEN not in everything(app) and "SEXTANT_NOTIFY" in everything(app)
 
 
@@ -173,23 +158,23 @@ def test_what_went_wrong_with_a_test_is_said_without_the_address(app, mailbox, m
     monkeypatch.setenv("SEXTANT_NOTIFY", f"json://127.0.0.1:9/{TOKEN},{TOKEN}")  # nobody listens at 9; the other is no address
     session.workbench.clear()
     app.run()
-    assert "json, unreadable." in words(app)
+    assert "json, unreadable." in said(app)
     widget(app, "button", "pf-alert-test").click().run()
     assert "address 1 (json) did not take it; address 2 is not one Apprise knows" in app.error[0].value
     assert TOKEN not in everything(app) and "SEXTANT_NOTIFY" in everything(app)
 
 
 def test_messages_that_have_not_arrived_are_counted_with_the_reason(app, monkeypatch):
-    assert "Nothing waits to be sent" in words(app)
+    assert "Nothing waits to be sent" in said(app)
     monkeypatch.setenv("SEXTANT_NOTIFY", "json://127.0.0.1:9/")
     session.workbench.clear()
     app.run()
     sextant = session.workbench()
     with sextant.paper_ledger.transaction(sextant.clock.now_ms(), "alerts") as change:
         keep(change, [Alert("k", 1, "kill", "", "the kill switch is on")], sextant.settings.alert_kinds, notifies=True)
-    assert "3 messages not sent yet" in words(app.run())
+    assert "3 messages not sent yet" in said(app.run())
     sextant.courier().deliver()
-    told = words(app.run())
+    told = said(app.run())
     assert "1 message not sent yet; the runner tries again. 1 failed so far, the newest: address 1 (json) did not take it" in told
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import streamlit as st
@@ -19,10 +18,9 @@ from data.simulator.venue_thread import running_venue
 from pages.ui import session
 from tests.made_candles import made, plain_text
 from tests.paper_worlds import MovingClock
-from tests.serving import free_ports
+from tests.serving import ROOT, venue_ports
+from tests.test_pages.driving import OWNER
 
-ROOT = Path(__file__).resolve().parents[2]
-OWNER = "flare-over-the-cape"
 START = parse_time("2026-09-01T08:00:30Z")
 ALONE = """from pages.ui import session, welcome
 with session.guarded("the welcome"):
@@ -129,7 +127,7 @@ def test_whoever_has_chosen_is_not_greeted(start, tmp_path, chosen):
 
 
 def test_live_data_goes_where_an_exchange_answers_and_fetches_its_history(start):
-    with running_venue(SystemClock(), VenueOptions(port=free_ports(8))) as venue:
+    with running_venue(SystemClock(), VenueOptions(port=venue_ports())) as venue:
         test = start(clock=SystemClock(), shown=World.SIMULATED, whole=True, network="auto", endpoint=venue.urls.api)
         assert offered(test) == WAYS
         press(test, "Live data")
@@ -139,7 +137,7 @@ def test_live_data_goes_where_an_exchange_answers_and_fetches_its_history(start)
 
 
 def test_live_data_stays_where_nobody_answers_and_says_so(start):
-    test = start(clock=SystemClock(), shown=World.SIMULATED, network="auto", endpoint=f"http://127.0.0.1:{free_ports(8)}")
+    test = start(clock=SystemClock(), shown=World.SIMULATED, network="auto", endpoint=f"http://127.0.0.1:{venue_ports()}")
     press(test, "Live data")
     assert session.workbench().world is World.SIMULATED and greeted(test) and not session.collector().running
     assert any("Your own files work all the same." in w.value for w in test.warning)
