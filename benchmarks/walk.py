@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.bench_hosted import Group, bare_environment
-from tests.serving import CHROMIUM_ARGUMENTS, ROOT, chromium_path, free_port, settled, venue_ports
+from benchmarks.bench_hosted import Group, bare_environment, blocked_exchange
+from tests.serving import CHROMIUM_ARGUMENTS, ROOT, chromium_path, free_port, settled
 
 PATIENCE_S = 600
 PASSWORD = "a stranger's password"
@@ -182,28 +182,22 @@ def local(browser, command: list[str], checkout: Path, folder: Path, archives: P
 
 def hosted(browser, command: list[str], checkout: Path, folder: Path, shots: Path | None) -> Walk:
     """As a host runs it: a fresh disk, the exchange's API answering 451, a guest first."""
-    first = venue_ports()
-    exchange = subprocess.Popen([sys.executable, "-m", "core", "exchange", "--port", str(first), "--blocked"], cwd=ROOT,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        with app(command, checkout, folder / "hosted", folder / "hosted.log", SEXTANT_NETWORK="auto", SEXTANT_OWNER_PASSWORD=PASSWORD,
-                 SEXTANT_ENDPOINT=f"http://127.0.0.1:{first}", SEXTANT_WATCHLIST=",".join(SYMBOLS)) as (url, process, seconds):
-            group = Group(process.pid)
-            walk = Walk(browser.new_page(viewport={"width": 1280, "height": 900}), url, shots, "on a host, the API blocked")
-            walk.rows = [("the app answers", seconds, "")]
-            walk.first_look()
-            walk.sign_in()
-            walk.read()
-            walk.backtest()
-            walk.train()
-            walk.paper()
-            walk.ask()
-            walk.stop_runner()
-            walk.rows.append(("the most memory meanwhile, children included", float("nan"), f"{group.peak:.0f} MiB, now {group.now():.0f}"))
-            group.end()
-    finally:
-        exchange.terminate()
-        exchange.wait()
+    with blocked_exchange() as endpoint, app(
+            command, checkout, folder / "hosted", folder / "hosted.log", SEXTANT_NETWORK="auto", SEXTANT_OWNER_PASSWORD=PASSWORD,
+            SEXTANT_ENDPOINT=endpoint, SEXTANT_STORAGE="temporary", SEXTANT_WATCHLIST=",".join(SYMBOLS)) as (url, process, seconds):
+        group = Group(process.pid)
+        walk = Walk(browser.new_page(viewport={"width": 1280, "height": 900}), url, shots, "on a host, the API blocked")
+        walk.rows = [("the app answers", seconds, "")]
+        walk.first_look()
+        walk.sign_in()
+        walk.read()
+        walk.backtest()
+        walk.train()
+        walk.paper()
+        walk.ask()
+        walk.stop_runner()
+        walk.rows.append(("the most memory meanwhile, children included", float("nan"), f"{group.peak:.0f} MiB, now {group.now():.0f}"))
+        group.end()
     return walk
 
 

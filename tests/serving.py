@@ -54,12 +54,12 @@ def venue_ports() -> int:
 
 
 @contextmanager
-def serving(home: Path, **variables: str) -> Iterator[Server]:
-    """The app on a free port, with its own home; ended afterwards."""
+def serving(home: Path, *, within: tuple[str, ...] = (), **variables: str) -> Iterator[Server]:
+    """The app on a free port, with its own home; ended afterwards. `within` is a command that runs the rest of its line."""
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SEXTANT_")} | {"SEXTANT_HOME": str(home),
                                                                                                      "SEXTANT_NETWORK": "off"} | variables
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", "--server.address=127.0.0.1",
+    command = [*within, sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", "--server.address=127.0.0.1",
                f"--server.port={port}"]
     with (home.parent / f"server-{port}.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
