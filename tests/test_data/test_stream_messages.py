@@ -94,14 +94,20 @@ def test_a_recorded_frame_with_flipped_bytes_never_does_anything_else(seed):
     source = random.Random(seed)
     frame = combined("btcusdt@depth@100ms", {"e": "depthUpdate", "E": 1, "s": "BTCUSDT", "U": 1, "u": 2,
                                              "b": [["1.5", "2"]], "a": [["1.6", "0.000"]]})
+    came = Counter()
     for _ in range(3_000):
         damaged = bytearray(frame)
         for _ in range(source.randint(1, 4)):
             damaged[source.randrange(len(damaged))] = source.randrange(256)
         try:
-            decode(bytes(damaged[: source.randint(1, len(damaged))]))
-        except BadFrame:
-            continue
+            stream, message = decode(bytes(damaged[: source.randint(1, len(damaged))] if source.random() < 0.5 else damaged))
+        except BadFrame as error:
+            came["refused"] += 1
+            assert "\n" not in str(error) and len(str(error)) < 400
+        else:
+            came[type(message).__name__] += 1
+            assert isinstance(stream, str)
+    assert came["refused"] > 2_000 and came["DepthDiff"] > 20
 
 
 def test_replies_shutdown_and_unknown_kinds():

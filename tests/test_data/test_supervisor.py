@@ -233,6 +233,7 @@ async def test_a_feed_that_breaks_is_given_the_hole_and_goes_on(caplog):
             await until(lambda: supervisor.live and len(feed.holes) == 2)
             await exchange.say(TRADES, trade(2))
             await until(lambda: feed.ids == [2])
+            assert supervisor.counts["feed failures"] == 1 and supervisor.live
 
 
 async def test_an_exchange_that_is_away_is_asked_less_and_less_often():
