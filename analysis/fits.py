@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-MEMORY_BYTES = 48 << 20  # as JSON text; a forest is about 180 kB, a volatility fit 100 bytes
+MEMORY_BYTES = 48 << 20  # as JSON text; a forest is about 180 kB (twice that once read), a volatility fit 100 bytes
 FOLDER_BYTES = 256 << 20
 SAVES_PER_TIDYING = 200
 
@@ -41,8 +41,13 @@ class FitCache:
         self._saves = 0
         self._lock = threading.Lock()
 
-    def get(self, method: str, data: np.ndarray, fit: Callable[[np.ndarray], Any], **options: Any) -> Any:
-        """`fit(data)`, remembered. `method` must change whenever the meaning of the result does (e.g. "garch-t/1")."""
+    def get(self, method: str, data: np.ndarray, fit: Callable[[np.ndarray], Any], *, read: Callable[[Any], Any] | None = None,
+            **options: Any) -> Any:
+        """`fit(data)`, remembered. `method` must change whenever the meaning of the result does (e.g. "garch-t/1").
+
+        `read` turns the plain values into what the caller works with, once and not at every call; one method has one `read`, and nobody
+        changes what it gives.
+        """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(json.dumps([method, options, data.shape], sort_keys=True).encode())
         digest.update(np.ascontiguousarray(data, np.float64).tobytes())
@@ -56,6 +61,8 @@ class FitCache:
             text = json.dumps(fit(data))
             self._save(key, text)
         value = json.loads(text)  # so that a fresh fit and one read back are the same values
+        if read is not None:
+            value = read(value)
         with self._lock:
             self._bytes += len(text) - self._memory.get(key, (None, 0))[1]
             self._memory[key] = (value, len(text))

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from analysis.report import ModuleReport, Part, Score, Status
+from analysis.report import ModuleReport, Part, Score, Status, counting
 from data.clock import age_text
 from data.view import MarketView, Need
 
@@ -77,7 +77,7 @@ class Track:
     @property
     def counts_now(self) -> bool:
         """Whether the newest value enters the score."""
-        return bool(self.status[-1] <= Status.FALLBACK and np.isfinite(self.k[-1]))
+        return bool(counting(self.status[-1]) and np.isfinite(self.k[-1]))
 
     def freshness(self, tau_bars: float) -> np.ndarray:
         """Per row: 1 up to tau, falling to 0 at three tau (methods.md 2.1). The newest row feels the age at the moment of the question,
@@ -86,6 +86,12 @@ class Track:
         age = np.zeros(len(self.value)) if self.late_s is None else self.late_s.copy()
         age[-1] = max(age[-1], self.age_s)
         return np.clip(1.0 - (age - tau) / (2.0 * tau), 0.0, 1.0)
+
+    def fresh_now(self, tau_bars: float) -> float:
+        """`freshness` of the newest row."""
+        tau = tau_bars * self.step_s
+        age = max(0.0 if self.late_s is None else float(self.late_s[-1]), self.age_s)
+        return min(1.0, max(0.0, 1.0 - (age - tau) / (2.0 * tau)))
 
 
 @dataclass(frozen=True)
@@ -180,30 +186,32 @@ def blend(metrics: tuple[Metric, ...], tracks: Mapping[str, Track]) -> Blend:
     Contributions add up to raw exactly because raw is their sum, in the metrics' order.
     """
     weighted = [m for m in metrics if m.weight > 0]
+    used = [tracks[m.key] for m in weighted]
     bars = len(next(iter(tracks.values())).value)
+    # All metrics at once, a row each; only the sums go row by row, since their order decides the last bit.
+    k = np.array([t.k for t in used])
+    age = np.array([np.zeros(bars) if t.late_s is None else t.late_s for t in used])
+    age[:, -1] = np.maximum(age[:, -1], [t.age_s for t in used])
+    tau = np.array([m.tau_bars * t.step_s for m, t in zip(weighted, used, strict=True)])[:, None]
+    fresh = np.clip(1.0 - (age - tau) / (2.0 * tau), 0.0, 1.0)
+    known = counting(np.array([t.status for t in used])) & np.isfinite(k)
+    shares = np.where(known, np.array([m.weight for m in weighted])[:, None] * fresh, 0.0)
     coverage = np.zeros(bars)
-    shares: dict[str, np.ndarray] = {}
-    for m in weighted:
-        track = tracks[m.key]
-        fresh = track.freshness(m.tau_bars)
-        known = (track.status <= Status.FALLBACK) & np.isfinite(track.k)
-        shares[m.key] = np.where(known, m.weight * fresh, 0.0)
-        coverage += shares[m.key]
+    for share in shares:
+        coverage += share
     enough = coverage >= COVERAGE_NEEDED - 1e-12
-    raw = np.zeros(bars)
-    contributions: dict[str, np.ndarray] = {}
     with np.errstate(invalid="ignore", divide="ignore"):
-        for m in weighted:
-            k = np.where(shares[m.key] > 0, tracks[m.key].k, 0.0)
-            contributions[m.key] = np.where(enough, shares[m.key] * k / coverage, np.nan)
-            raw = raw + contributions[m.key]
-    return Blend(raw, coverage, contributions, enough)
+        parts = np.where(enough, shares * np.where(shares > 0, k, 0.0) / coverage, np.nan)
+    raw = np.zeros(bars)
+    for part in parts:
+        raw = raw + part
+    return Blend(raw, coverage, {m.key: part for m, part in zip(weighted, parts, strict=True)}, enough)
 
 
 def standing(metric: Metric, track: Track) -> tuple[Status, str]:
     """The newest status of a metric, its age taken into account, and why it does not count (or what stands in), in words."""
     status = Status(int(track.status[-1]))
-    if status.counts and track.freshness(metric.tau_bars)[-1] == 0.0:
+    if status.counts and track.fresh_now(metric.tau_bars) == 0.0:
         return Status.STALE, f"its input is {age_text(int(track.age_s * 1000))} old"
     return status, track.note if status is not Status.OK else ""
 
@@ -216,7 +224,7 @@ def parts_of(metrics: tuple[Metric, ...], tracks: Mapping[str, Track],
         track = tracks[m.key]
         status, note = standing(m, track)
         share = contributions.get(m.key)
-        contribution = None if m.weight == 0 or share is None or not np.isfinite(share[-1]) else float(share[-1])
+        contribution = None if m.weight == 0 or share is None else _number(share[-1])
         parts.append(Part(name=m.key, title=m.title, value=_number(track.value[-1]), unit=m.unit, weight=m.weight,
                           contribution=contribution, status=status.word, k=_number(track.k[-1]), age_s=_number(track.age_s), note=note))
     return tuple(parts)
@@ -240,7 +248,7 @@ def _listed(titles: list[str]) -> str:
 
 
 def _number(value: float | np.floating) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return float(value) if math.isfinite(value) else None
 
 
 def assemble(module: ScoreModule, view: MarketView, line: Timeline, *, label: str = "", agreement: float | None = None,

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from data.clock import iso
 from data.errors import MixedScores
 
@@ -31,6 +33,14 @@ class Status(IntEnum):
     def counts(self) -> bool:
         """Whether the value enters a score at all."""
         return self in (Status.OK, Status.FALLBACK)
+
+
+def counting(status: np.ndarray) -> np.ndarray:
+    """`Status.counts` of every status of an array, as a plain number: with a member of an enumeration numpy takes ten times as long."""
+    return status <= _LAST_COUNTING
+
+
+_LAST_COUNTING = int(Status.FALLBACK)
 
 
 @dataclass(frozen=True, kw_only=True)

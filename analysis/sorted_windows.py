@@ -22,31 +22,39 @@ def orders_of(x, window, first, quantile, scale):
     out = np.zeros((8, n - first))
     held = np.empty(window + 1)
     size = 0
-    for t in range(max(0, first - window + 1), n):
+    begin = max(0, first - window + 1)
+    for t in range(begin, n):
         leaving = t - window
-        if leaving >= max(0, first - window + 1) and x[leaving] == x[leaving]:
+        leaves, enters = leaving >= begin and x[leaving] == x[leaving], x[t] == x[t]
+        gap, place = size, size  # where the value that leaves was, and where the new one goes: the first that is not smaller
+        for new in range(2):
+            if not (enters if new else leaves):
+                continue
+            value = x[t] if new else x[leaving]
             low, high = 0, size
             while low < high:
                 middle = (low + high) // 2
-                if held[middle] < x[leaving]:
+                if held[middle] < value:
                     low = middle + 1
                 else:
                     high = middle
-            for i in range(low, size - 1):
-                held[i] = held[i + 1]
-            size -= 1
-        if x[t] == x[t]:
-            low, high = 0, size
-            while low < high:
-                middle = (low + high) // 2
-                if held[middle] < x[t]:
-                    low = middle + 1
-                else:
-                    high = middle
-            for i in range(size, low, -1):
-                held[i] = held[i - 1]
-            held[low] = x[t]
+            if new:
+                place = low
+            else:
+                gap = low
+        if enters and leaves and gap < place:
+            place -= 1  # once the other has left
+        if enters and not leaves:
             size += 1
+        elif leaves and not enters:
+            size -= 1
+            place = size
+        for i in range(gap, place):  # only what lies between the two moves
+            held[i] = held[i + 1]
+        for i in range(gap, place, -1):
+            held[i] = held[i - 1]
+        if enters:
+            held[place] = x[t]
         if t < first:
             continue
         at = t - first
@@ -56,42 +64,53 @@ def orders_of(x, window, first, quantile, scale):
             continue
         centre = 0.5 * (held[(size - 1) // 2] + held[size // 2])
         out[0, at] = centre
-        place = quantile * (size - 1)
-        whole = int(place)
+        share = quantile * (size - 1)
+        whole = int(share)
         out[1, at] = held[whole]
-        if place != whole:
-            out[1, at] = held[whole] + (held[whole + 1] - held[whole]) * (place - whole)
-        if x[t] == x[t]:
-            beyond = low  # where it was put in: the first that is not smaller
+        if share != whole:
+            out[1, at] = held[whole] + (held[whole + 1] - held[whole]) * (share - whole)
+        if enters:
+            beyond = place
             while beyond < size and held[beyond] == x[t]:
                 beyond += 1
-            out[2, at] = low
-            out[3, at] = beyond - low
+            out[2, at] = place
+            out[3, at] = beyond - place
         if scale == 0:
             continue
-        left, right = (size - 1) // 2, (size - 1) // 2 + 1  # distances grow on both sides of the middle
-        lower, upper = 0.0, 0.0
-        for rank in range(size // 2 + 1):
-            if right >= size or (left >= 0 and centre - held[left] <= held[right] - centre):
-                away = centre - held[left]
-                left -= 1
+        # Distances from the middle grow on both sides of it. The nearest `rank` of them are some of the left and the rest of the right.
+        left, right, rank = (size - 1) // 2, (size - 1) // 2 + 1, (size - 1) // 2 + 1
+        low, high = max(0, rank - (size - right)), rank
+        while low < high:
+            middle = (low + high) // 2
+            if centre - held[left - middle] < held[right + rank - middle - 1] - centre:
+                low = middle + 1
             else:
-                away = held[right] - centre
-                right += 1
-            if rank == (size - 1) // 2:
-                lower = away
-            if rank == size // 2:
-                upper = away
-        spread = 0.5 * (lower + upper)
+                high = middle
+        spread = centre - held[left - low + 1] if low > 0 else 0.0
+        if rank > low and held[right + rank - low - 1] - centre > spread:
+            spread = held[right + rank - low - 1] - centre
+        if size % 2 == 0:  # and the next of either side
+            following = np.inf
+            if low <= left:
+                following = centre - held[left - low]
+            if right + rank - low < size and held[right + rank - low] - centre < following:
+                following = held[right + rank - low] - centre
+            spread = 0.5 * (spread + following)
         out[5, at] = spread
-        if scale > 0 and spread > 0 and x[t] == x[t]:
+        if scale > 0 and spread > 0 and enters:
             now = abs(x[t] - centre) / (scale * spread)
-            for i in range(size):
-                z = abs(held[i] - centre) / (scale * spread)
-                if z < now:
-                    out[6, at] += 1
-                elif z == now:
-                    out[7, at] += 1
+            for side in range(2):
+                for level in range(2):
+                    low, high = 0, size - right if side else left + 1
+                    while low < high:
+                        middle = (low + high) // 2
+                        z = abs(held[right + middle if side else left - middle] - centre) / (scale * spread)
+                        if z < now or (level and z == now):
+                            low = middle + 1
+                        else:
+                            high = middle
+                    out[6 + level, at] += low
+            out[7, at] -= out[6, at]
     return out
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.module import Track
-from analysis.report import Status
+from analysis.report import Status, counting
 from analysis.scaling import MINIMUM_BARS, SHARE_NEEDED, WINDOW_BARS
 from data.frames import Candles
 from data.indicators.restart import bars_known
@@ -62,7 +62,7 @@ def track(candles: Candles, value: np.ndarray, k: np.ndarray, *, warmup_bars: in
         words = f"needs {lacking} more bars without a gap"
     elif bars and status[-1] == Status.DEGENERATE:
         words = note
-    counts = status <= Status.FALLBACK
+    counts = counting(status)
     return Track(value[newest].copy(), np.where(counts, k[newest], np.nan), status, age_s, candles.interval.ms / 1000, words)
 
 
@@ -110,6 +110,6 @@ def known_track(view: MarketView, observations: Observations, close_time: np.nda
         status = np.where(np.isfinite(k), Status.OK, np.where(np.isfinite(value), Status.DEGENERATE, Status.WARMUP))
     states = np.where(rows < 0, Status.MISSING, status[held]).astype(np.int8)
     late_s = np.where(rows < 0, np.inf, (np.asarray(close_time, np.int64) - observations.available_time[held]) / 1000)
-    counts = states <= Status.FALLBACK
+    counts = counting(states)
     return Track(np.where(rows < 0, np.nan, value[held]), np.where(counts, k[held], np.nan), states, view.age_of(observations), step_s,
                  "" if counts[-1] else note, np.maximum(late_s, 0.0))

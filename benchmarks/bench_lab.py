@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ import numpy as np
 from analysis import lab
 from analysis.lab.targets import forward_return
 from analysis.statistics.prediction import Coefficient, Ordered, Paired, coefficient, standardised
+from benchmarks.timing import milliseconds
 from data.simulator import worlds
 
 SYMBOLS, SCORES, BARS = 50, 10, 8760
@@ -80,12 +79,6 @@ def naive(given: dict[str, lab.Panel]) -> list[tuple[float, float, float]]:
     return found
 
 
-def _ms(work: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
-    work()
-    return (time.perf_counter() - begun) * 1000
-
-
 def run() -> list[dict[str, Any]]:
     """One row a comparison: name, ours_ms, peer, peer_ms, ratio, target (None: no promise)."""
     given = panels(SYMBOLS)
@@ -94,9 +87,9 @@ def run() -> list[dict[str, Any]]:
     assert np.allclose([c.ic for c in report.cards], [c[0] for c in cells], atol=1e-12)  # both answer the same question
     whole, bare, theirs = [], [], []
     for _ in range(ROUNDS):
-        whole.append(_ms(lambda: ours(given)))
-        bare.append(_ms(lambda: core(given)))
-        theirs.append(_ms(lambda: naive(few)) * SYMBOLS / PEER_SYMBOLS)
+        whole.append(milliseconds(lambda: ours(given)))
+        bare.append(milliseconds(lambda: core(given)))
+        theirs.append(milliseconds(lambda: naive(few)) * SYMBOLS / PEER_SYMBOLS)
     size = f"{SYMBOLS} symbols x {SCORES} scores x {len(HORIZONS)} horizons, {BARS:,} bars"
     peer, peer_ms = f"spearmanr + OLS HAC a cell (x{SYMBOLS // PEER_SYMBOLS} from {PEER_SYMBOLS} symbols)", statistics.median(theirs)
     return [{"name": f"{what}, {size}", "ours_ms": statistics.median(times), "peer": peer, "peer_ms": peer_ms,

@@ -18,17 +18,10 @@ from core.settings import Settings
 from core.wiring import build
 from data.clock import parse_time
 from data.market import HOUR_MS
+from data.simulator.venue_clock import VirtualClock
 
 ROUNDS, FILLS, BARS = 40, 20, 8
 OPENED = parse_time("2026-09-01T00:10:00Z")
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.at_ms = OPENED
-
-    def now_ms(self) -> int:
-        return self.at_ms
 
 
 def _fill(number: int) -> dict[str, Any]:
@@ -83,14 +76,14 @@ def _commits(folder: Path) -> list[dict]:
 
 def _bars(folder: Path) -> list[dict]:
     """From the arrival of a bar's last candle to its transaction, every symbol of the simulated world."""
-    clock = _Clock()
+    clock = VirtualClock(OPENED)
     sextant = build(Settings(home=folder / "home", world="simulated", network="off"), clock)
     broker = Broker(Ledger(folder / "home" / "paper.sqlite"), sextant, "bench")
     symbols = sextant.symbols()
     broker.open(Terms(symbols, "ema_cross", {}, {"interval": "1h", "max_positions": 12}))
     took = []
     for hour in range(BARS):
-        clock.at_ms = (OPENED // HOUR_MS + 1 + hour) * HOUR_MS + 3_000
+        clock.advance((OPENED // HOUR_MS + 1 + hour) * HOUR_MS + 3_000 - clock.now_ms())
         began = time.perf_counter()
         broker.step()
         took.append((time.perf_counter() - began) * 1e3)

@@ -9,15 +9,13 @@ so the sum of the modules counts twice what two of them share; the composites' r
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from analysis.fits import FitCache
 from analysis.modules import MODULES
 from analysis.scorecard import needs_of, score_view
 from benchmarks.naive_scores import COMPOSITES_PEER, PEERS
+from benchmarks.timing import milliseconds
 from data.clock import FixedClock, parse_time
 from data.market import Interval, Market
 from data.simulator.market import SYMBOLS, SimulatedExchange
@@ -48,12 +46,6 @@ def afresh(view: MarketView, fits: FitCache) -> MarketView:
     return replace(view, series=series, group=group, fits=fits, longer=longer)
 
 
-def _ms(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    work()
-    return 1000 * (time.perf_counter() - began)
-
-
 def run() -> list[dict]:
     """Medians over interleaved rounds, milliseconds for all twelve symbols."""
     import warnings
@@ -75,19 +67,19 @@ def run() -> list[dict]:
         for module in MODULES:
             letter = module.letter
             warm = [afresh(v, fits) for v in ready]
-            times.setdefault(f"{letter} warm", []).append(_ms(lambda m=module, warm=warm: [m.score(v) for v in warm]))
-            times.setdefault(f"{letter} peer", []).append(_ms(lambda p=PEERS[letter][1]: [p(v) for v in ready]))
+            times.setdefault(f"{letter} warm", []).append(milliseconds(lambda m=module, warm=warm: [m.score(v) for v in warm]))
+            times.setdefault(f"{letter} peer", []).append(milliseconds(lambda p=PEERS[letter][1]: [p(v) for v in ready]))
             if number < COLD_ROUNDS:
                 once = FitCache()  # what belongs to the group is fitted by the first who asks
                 cold = [afresh(v, once) for v in ready]
-                times.setdefault(f"{letter} cold", []).append(_ms(lambda m=module, cold=cold: [m.score(v) for v in cold]))
+                times.setdefault(f"{letter} cold", []).append(milliseconds(lambda m=module, cold=cold: [m.score(v) for v in cold]))
         warm = [afresh(v, fits) for v in ready]
-        times.setdefault("cards warm", []).append(_ms(lambda warm=warm: [score_view(v, MODULES) for v in warm]))
-        times.setdefault("composites peer", []).append(_ms(lambda: [COMPOSITES_PEER[1](v) for v in ready]))
+        times.setdefault("cards warm", []).append(milliseconds(lambda warm=warm: [score_view(v, MODULES) for v in warm]))
+        times.setdefault("composites peer", []).append(milliseconds(lambda: [COMPOSITES_PEER[1](v) for v in ready]))
         if number < COLD_ROUNDS:
             once = FitCache()
             cold = [afresh(v, once) for v in ready]
-            times.setdefault("cards cold", []).append(_ms(lambda cold=cold: [score_view(v, MODULES) for v in cold]))
+            times.setdefault("cards cold", []).append(milliseconds(lambda cold=cold: [score_view(v, MODULES) for v in cold]))
     middle = {name: statistics.median(values) for name, values in times.items()}
     naive = sum(middle[f"{m.letter} peer"] for m in MODULES)
     everything = naive + middle["composites peer"]

@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,16 +23,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from analysis.fits import FitCache
 from analysis.kept_rows import KeptRows
 from analysis.modules import MODULES
 from analysis.scorecard import Scorecard, needs_of, score_view
 from benchmarks.bench_modules import afresh
+from benchmarks.timing import milliseconds
 from data.clock import parse_time
+from data.frames import Candles
 from data.market import HOUR_MS, Interval, Market
 from data.simulator.market import SYMBOLS, SimulatedExchange
 from data.simulator.observed import SimulatedObservations
-from data.view import MarketView, build_view
+from data.simulator.venue_clock import VirtualClock
+from data.view import MarketView, Need, build_view
 
 NOW = parse_time("2026-11-19T10:10:00Z")
 SEEDS = (7, 8, 9, 10, 11)
@@ -42,21 +46,11 @@ ROUNDS = 3
 PEER_SYMBOLS = ("BTCUSDT", "SOLUSDT", "DOGEUSDT")
 
 
-class MovingClock:
-    """A clock that is set."""
-
-    def __init__(self, at_ms: int) -> None:
-        self.at_ms = at_ms
-
-    def now_ms(self) -> int:
-        return self.at_ms
-
-
 class Worlds:
     """Simulated worlds side by side; a symbol of each is scored within its own group of twelve."""
 
     def __init__(self, seeds: tuple[int, ...], fits: FitCache) -> None:
-        self.clock = MovingClock(NOW)
+        self.clock = VirtualClock(NOW)
         self.fits, self.needs, self.rows = fits, needs_of(MODULES), [KeptRows() for _ in seeds]
         self.readers = [SimulatedExchange(seed, self.clock) for seed in seeds]
         self.beside = [SimulatedObservations(seed, reader, self.clock) for seed, reader in zip(seeds, self.readers, strict=True)]
@@ -74,17 +68,30 @@ def without_rows(view: MarketView) -> MarketView:
     return replace(view, kept=None, longer=None if view.longer is None else replace(view.longer, kept=None))
 
 
+def ticked(view: MarketView, factor: float) -> MarketView:
+    """The view after the newest candle of its own symbol and market moved: nothing else did."""
+    done: dict[int, Candles] = {}
+
+    def own(need: Need, symbol: str | None) -> bool:
+        return symbol in (None, view.symbol) and need.market in (None, view.market) and need.interval in (None, view.interval)
+
+    def moved(candles: Candles) -> Candles:
+        if id(candles) not in done:
+            close = candles.close.copy()
+            close[-1:] *= factor
+            done[id(candles)] = replace(candles, close=close, high=np.maximum(candles.high, close), low=np.minimum(candles.low, close))
+        return done[id(candles)]
+
+    series = {need: moved(c) if own(need, need.symbol) else c for need, c in view.series.items()}
+    group = {need: {name: moved(c) if own(need, name) else c for name, c in held.items()} for need, held in view.group.items()}
+    return replace(view, series=series, group=group, longer=None if view.longer is None else ticked(view.longer, factor))
+
+
 def scan(views: list[MarketView], threads: int = 1) -> list[Scorecard]:
     if threads == 1:
         return [score_view(view, MODULES) for view in views]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(lambda view: score_view(view, MODULES), views))
-
-
-def _ms(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    work()
-    return 1000 * (time.perf_counter() - began)
 
 
 def run() -> list[dict]:
@@ -102,40 +109,44 @@ def run() -> list[dict]:
     few = len(SYMBOLS)
     naive_card(views[0])
     scan(views[:1])  # imports
-    cold = _ms(lambda: scan([without_rows(afresh(view, FitCache())) for view in views[1:5]])) / 4  # of one symbol
+    cold = milliseconds(lambda: scan([without_rows(afresh(view, FitCache())) for view in views[1:5]])) / 4  # of one symbol
     scan(views)
     asked = [worlds.view(0, symbol) for symbol in PEER_SYMBOLS]
     times: dict[str, list[float]] = {}
 
     def took(name: str, work: Callable[[], Any]) -> None:
-        times.setdefault(name, []).append(_ms(work))
+        times.setdefault(name, []).append(milliseconds(work))
 
     def parts(name: str, views: list[MarketView], threads: int = 1) -> None:
         took(name, partial(scan, views[:few], threads))
         took(f"{name}, the rest", partial(scan, views[few:], threads))
 
     for _ in range(ROUNDS):
-        worlds.clock.at_ms += HOUR_MS  # a moment that nobody has asked about
+        worlds.clock.advance(HOUR_MS)  # a moment that nobody has asked about
         views = worlds.views(worlds.symbols)
         parts("full", [without_rows(view) for view in views])
         parts("again", [without_rows(afresh(view, fits)) for view in views])
         parts("again by two", [without_rows(afresh(view, fits)) for view in views], 2)
         scan(views)  # the rows of this moment, for the next
-        worlds.clock.at_ms += HOUR_MS
-        parts("next bar", worlds.views(worlds.symbols))
+        worlds.clock.advance(HOUR_MS)
+        views = worlds.views(worlds.symbols)
+        parts("next bar", views)
+        scan([ticked(view, 1.0001) for view in views])
+        parts("tick", [ticked(view, 1.0002) for view in views])
         took("naive", lambda: [naive_card(view) for view in asked])
     middle = {name: statistics.median(values) for name, values in times.items()}
     each = middle["naive"] / len(PEER_SYMBOLS)
     peer = "libraries called per symbol"
     cold_store, warm_store = stored_scan()
     first = f"first scan of {MANY} stored symbols, reading and imports included"
-    fifty = {name: middle[name] + middle[f"{name}, the rest"] for name in ("full", "again", "again by two", "next bar")}
+    fifty = {name: middle[name] + middle[f"{name}, the rest"] for name in ("full", "again", "again by two", "next bar", "tick")}
     return [
         row(f"scan of {few}, full cards", middle["full"], peer, each * few, "0.05x"),
         row(f"scan of {few}, next bar", middle["next bar"], peer, each * few, "0.05x"),
         row(f"scan of {MANY}, full cards", fifty["full"], peer, each * MANY, "0.05x"),
         row(f"scan of {MANY}, next bar", fifty["next bar"], peer, each * MANY, "0.05x"),
         row(f"scan of {MANY}, next bar", fifty["next bar"], "full cards", fifty["full"], "shown"),
+        row(f"scan of {MANY}, a tick each", fifty["tick"], "full cards", fifty["full"], "shown"),
         row(f"scan of {MANY} by two threads", fifty["again by two"], "serial", fifty["again"], "0.75x"),
         row("one symbol, cold fits", cold, peer, each, "shown"),
         row(f"{first}, nothing fitted", cold_store["first_ms"], None, None, "shown"),
@@ -178,7 +189,7 @@ def scan_stored(home: Path) -> dict[str, float]:
     names = tuple(f"W{world}{symbol}" for world in range(len(SEEDS)) for symbol in SYMBOLS)[:MANY]
     sextant = build(Settings(home=home, world="real", watchlist=names[:12]), FixedClock(NOW))
     compile_all()  # the app's background thread has, by then
-    said = {"first_ms": _ms(lambda: sextant.scan(names, ["1h"])), "again_ms": _ms(lambda: sextant.scan(names, ["1h"]))}
+    said = {"first_ms": milliseconds(lambda: sextant.scan(names, ["1h"])), "again_ms": milliseconds(lambda: sextant.scan(names, ["1h"]))}
     for line in sextant.scan(names, ["1h"]).rows:
         if line.card is None:
             raise RuntimeError(line.problem)

@@ -53,7 +53,7 @@ def advise(names: Sequence[str], weights: np.ndarray, risk: np.ndarray, returns:
             sd = math.sqrt(float(ewma_variance(own)[-1]))
             before = math.sqrt(float(ewma_variance(own[:-1])[-1]))
             usual = float(np.std(own[-HALF_YEAR:]))
-            if before > 0 and own[-1] < -BROKEN_SDS * before:
+            if before > 0 and own[-1] < -BROKEN_SDS * before and math.isfinite(returns[-1, i]):
                 found.append(Advice("close", name, float(w), f"it fell {-own[-1]:.1%} in the newest day, {-own[-1] / before:.1f} standard "
                                                              "deviations of the days before: what its weight was worked out from no longer "
                                                              "holds"))

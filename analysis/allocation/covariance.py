@@ -45,7 +45,13 @@ def usable(returns: np.ndarray, *, minimum: int = MINIMUM_ROWS, unit: str = "day
     while columns:
         rows = np.flatnonzero(known[:, columns].all(axis=1))
         if len(rows) >= minimum:
-            return Usable(columns, rows, dropped)
+            still = [i for i in columns if float(np.var(returns[rows, i])) <= FLAT]
+            if not still:
+                return Usable(columns, rows, dropped)
+            for i in still:  # it moved, but not in the rows all are known in: no correlation there
+                columns.remove(i)
+                dropped[i] = f"its price does not move in the {unit} all are known"
+            continue
         least = min(columns, key=lambda i: (count[i], i))
         columns.remove(least)
         dropped[least] = f"too few {unit} in common with the others"

@@ -70,7 +70,7 @@ def replay(crash: Crash, open_time: np.ndarray, returns: np.ndarray, names: Sequ
     deepest = int(np.argmin(worth @ weights))
     parts = worth[deepest] * weights
     return head | {"loss": float(parts.sum()), "why": "", "by_asset": dict(zip(names, parts.tolist(), strict=True)),
-                   "estimated": [n for n, known in zip(names, own, strict=True) if not known]}
+                   "estimated": [n for n, known, w in zip(names, own, weights, strict=True) if not known and w != 0]}
 
 
 def shocked(names: Sequence[str], weights: np.ndarray, betas: np.ndarray, *, market: float = 0.0,

@@ -56,7 +56,7 @@ def fit_plan(returns: np.ndarray, names: Sequence[str], *, reference: str, limit
     sigma = volatility(held.weights, S)
     mean = recent.mean(axis=0)
     best = max_sharpe(mean, S)
-    past = returns[:, chosen.columns]
+    past = np.where(held.weights != 0, returns[:, chosen.columns], 0.0)  # what is not held has no say in which days are known
     past = past[np.isfinite(past).all(axis=1)]
     own = past @ held.weights
     where = list(names).index(reference) if reference in names else -1

@@ -11,7 +11,7 @@ import numpy as np
 
 from analysis.allocation.covariance import Usable
 from analysis.allocation.methods import METHODS, Problem
-from analysis.allocation.walk_forward import BLOCK_DAYS, COST, HOLD, SEED, WINDOW, rolled
+from analysis.allocation.walk_forward import BLOCK_DAYS, COST, HOLD, SEED, WINDOW, first_known, rolled
 from analysis.allocation.wishes import Wishes, room_for
 from analysis.statistics import block_length, bootstrap_means, max_drawdown, percentile_interval, sharpe
 from analysis.statistics.performance import DAYS_PER_YEAR
@@ -57,12 +57,11 @@ def compare(returns: np.ndarray, names: Sequence[str], *, wishes: Wishes | None 
         year, and for 1/N and inverse volatility the difference of Sharpe ratios, its interval at 5 % shared by all comparisons
         (Bonferroni) of paired block bootstraps, and a verdict in words.
     """
-    begins = np.flatnonzero(np.isfinite(returns).any(axis=1))
-    first = int(begins[0]) if len(begins) else 0
+    first = first_known(returns)
     table = returns[first:]
     days = len(table)
-    if days < window + hold or not len(begins):
-        return Record(0, 0, cost, (), f"needs {window + hold} days of returns, {days if len(begins) else 0} are known", {})
+    if days < window + hold:
+        return Record(0, 0, cost, (), f"needs {window + hold} days of returns, {days} are known", {})
 
     def targets(past: np.ndarray, chosen: Usable) -> dict[str, np.ndarray]:
         problem = Problem.of([names[i] for i in chosen.columns], past[chosen.rows][:, chosen.columns])[0]

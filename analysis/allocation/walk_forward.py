@@ -49,8 +49,7 @@ def walk_forward(returns: np.ndarray, limits: Limits, *, cost: float = COST) -> 
     """
     methods: dict[str, Method] = {"plan": lambda S: planned(S, limits), "equal_weight": lambda S: equal_weight(len(S)),
                                   "inverse_volatility": inverse_volatility}
-    begins = np.flatnonzero(np.isfinite(returns).any(axis=1))
-    returns = returns[begins[0] :] if len(begins) else returns[:0]
+    returns = returns[first_known(returns) :]
     if len(returns) < WINDOW + HOLD:
         return {"days": 0}
 
@@ -60,6 +59,12 @@ def walk_forward(returns: np.ndarray, limits: Limits, *, cost: float = COST) -> 
 
     earned, traded = rolled(returns, tuple(methods), targets, cost=cost)
     return {"days": len(earned["plan"])} | _compared(earned, traded)
+
+
+def first_known(returns: np.ndarray) -> int:
+    """The first row in which any return is known; past the end where none is."""
+    known = np.isfinite(returns).any(axis=1)
+    return int(known.argmax()) if known.any() else len(returns)
 
 
 def rolled(returns: np.ndarray, names: Sequence[str], targets: Callable[[np.ndarray, Usable], Mapping[str, np.ndarray]], *, cost: float,

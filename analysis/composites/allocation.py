@@ -166,7 +166,7 @@ def _peer_view(view: MarketView, name: str, own: Candles, days: Candles) -> Mark
     """A view of another symbol of the group for module G: its candles, and nothing of what G can do without."""
     series = {n: Candles.empty(n.interval or view.interval) for n in _RISK.needs if n.kind is Kind.CANDLES} | {_OWN: own, _DAILY: days}
     observed = {n: Observations.empty(n.kind, note=ONLY_CANDLES) for n in _RISK.needs if n.kind is not Kind.CANDLES}
-    return replace(view, symbol=name, series=series, observed=observed, group={}, account=None,
+    return replace(view, symbol=name, series=series, observed=observed, group={}, account=None, kept=None,
                    origin=dict.fromkeys([*series, *observed], ONLY_CANDLES))
 
 

@@ -104,11 +104,21 @@ def held(x: np.ndarray, bars: int) -> np.ndarray:
     return np.where((last >= 0) & (rows - last < bars), x[np.maximum(last, 0)] if len(x) else x, np.nan)
 
 
-def detect(inputs: Inputs, *, last: int | None = None) -> Evidence:
+def shifts_of(log_return: np.ndarray, *, last: int | None = None) -> dict[str, np.ndarray]:
+    """The statistics that windows of returns alone decide, shape (n_bars,) each; only the newest `last` rows need be known."""
+    mean_shift, spread_shift = mean_and_spread_shift(log_return, last=last)
+    skew, kurt = shape_change(log_return, last=last)
+    return {"mean_shift": mean_shift, "spread_shift": spread_shift, "skew_change": skew, "kurtosis_change": kurt,
+            "cum_dev": cumulative_deviation(log_return, last=last), "spectral": spectral_residual(log_return, last=last)}
+
+
+def detect(inputs: Inputs, *, last: int | None = None, shifts: Mapping[str, np.ndarray] | None = None) -> Evidence:
     """Every detector over the newest `last` bars.
 
     Recursive statistics run from the start of the series, windows only where needed; the newest rows are the same for any
-    `last`. The detectors: `zscore` |z| of return and of ln volume against winsorised EWMA .94; `mean_std` 20 against 200 bars;
+    `last`. `shifts`: `shifts_of` the returns where somebody has it, the newest `last` + 960 rows or more.
+
+    The detectors: `zscore` |z| of return and of ln volume against winsorised EWMA .94; `mean_std` 20 against 200 bars;
     `skew_kurt` 100 bars against those before; `cum_dev` the last day against 300 bars before; `cusum` Page's charts on z and
     z^2; `spectral` spectral residual of returns. p by TP, W=960, at least 500.
     """
@@ -117,11 +127,11 @@ def detect(inputs: Inputs, *, last: int | None = None) -> Evidence:
     z = surprise(r, restart, centred=False)
     volume, ratio = surprise_and_gap(inputs.log_volume, restart, centred=True)
     interest, funding = _surprises_beside(inputs)
-    mean_shift, spread_shift = mean_and_spread_shift(r, last=reach)
-    skew, kurt = shape_change(r, last=reach)
-    deviation = cumulative_deviation(r, last=reach)
+    if shifts is None:
+        shifts = shifts_of(r, last=reach)
+    mean_shift, spread_shift, skew, kurt, deviation, saliency = (
+        shifts[name] for name in ("mean_shift", "spread_shift", "skew_change", "kurtosis_change", "cum_dev", "spectral"))
     chart = cusum(z, restart)
-    saliency = spectral_residual(r, last=reach)
 
     def tail(x: np.ndarray) -> np.ndarray:
         return tail_probability(x, window=TAIL_BARS, minimum=TAIL_MINIMUM_BARS, last=last)

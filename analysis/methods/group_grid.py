@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.remembered import OfObject
 from data.frames import Candles
 from data.market import Interval
 
@@ -28,6 +30,34 @@ def on_grid(candles: Candles, values: np.ndarray, end_ms: int, rows: int) -> np.
 def grid_end(anchor_ms: int, interval: Interval) -> int:
     """The last grid time at or before a moment: bars opened before it had closed by then."""
     return interval.floor(anchor_ms)
+
+
+@dataclass(frozen=True)
+class DayGrid:
+    """One symbol on the grids of a day: what every view of the group reads of it until the next midnight.
+
+    `plain`, `traded` (see `traded_returns`) and `turnover` (quote volume) have `rows` values, `prices` (logarithms) `price_rows`.
+    """
+
+    plain: np.ndarray
+    traded: np.ndarray
+    turnover: float
+    prices: np.ndarray
+
+
+_days: OfObject[tuple[tuple[int, int, int], DayGrid]] = OfObject()
+
+
+def day_grid(candles: Candles, end_ms: int, rows: int, price_rows: int) -> DayGrid:
+    """The grids that end at `end_ms`, made once for candles that several views share."""
+    asked, held = (end_ms, rows, price_rows), _days.get(candles)
+    if held is None or held[0] != asked:
+        held = (asked, DayGrid(
+            on_grid(candles, candles.log_return, end_ms, rows), on_grid(candles, traded_returns(candles), end_ms, rows),
+            float(np.nansum(on_grid(candles, candles.quote_volume, end_ms, rows))),
+            on_grid(candles, np.log(candles.close), end_ms, price_rows)))
+        _days.put(candles, held)
+    return held[1]
 
 
 def returns_table(group: Mapping[str, Candles], returns: Mapping[str, np.ndarray], end_ms: int, rows: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from analysis.methods.crossings import first_crossings
-from analysis.remembered import Remembered, seals_of
+from analysis.remembered import OfObject, Remembered, seals_of
 from analysis.scaling import tp
 from data.frames import LARGEST_NUMBER, Candles
 from data.kernel import kernel
@@ -30,6 +30,7 @@ HORIZON_HOURS = 24
 ORIGINS_NEEDED = 10
 DRAWS = 1_000
 SIDES = (1.0, -1.0)  # long, short
+_levels: OfObject[tuple[Observations, Levels]] = OfObject()
 _origins: Remembered[tuple[float, float] | None] = Remembered(8_192)  # back-checked midnights of fifty symbols and more
 
 
@@ -135,7 +136,14 @@ def interest_by_hour(hours: Candles, interest: Observations) -> tuple[np.ndarray
 
 def estimate_levels(hours: Candles, interest: Observations, assumptions: LiquidationAssumptions = DEFAULT) -> Levels:
     """The levels of every hour of `hours` (1h candles) given open interest in contracts. Causal: each hour's are known when its
-    open interest is published, and are removed at the close of an hour that traded through them."""
+    open interest is published, and are removed at the close of an hour that traded through them. Estimated once for the same objects."""
+    found = _levels.get(hours)
+    if found is None or found[0] is not interest or found[1].assumptions != assumptions:
+        _levels.put(hours, found := (interest, _estimated(hours, interest, assumptions)))
+    return found[1]
+
+
+def _estimated(hours: Candles, interest: Observations, assumptions: LiquidationAssumptions) -> Levels:
     held, known = interest_by_hour(hours, interest)
     grown = np.zeros(len(hours))
     if len(hours) > 1:

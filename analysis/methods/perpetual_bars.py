@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.methods.positioning import enough, varies
 from analysis.module import Track
-from analysis.report import Status
+from analysis.report import Status, counting
 from analysis.scaling import z0
 from data.frames import Candles
 from data.indicators.restart import bars_known, quotient, shifted, warmed
@@ -36,11 +36,14 @@ class PerpetualBars:
 
 def bars_of(own: Candles, perp: Candles | None, *, change_bars: int) -> PerpetualBars:
     """`perp` at the rows of `own`; None means that `own` is the perpetual itself."""
-    columns = _columns(own, change_bars)
     if perp is None or not len(perp):
-        return PerpetualBars(own.close_time, *columns, np.full(len(own), perp is not None))
+        return PerpetualBars(own.close_time, *_columns(own, change_bars), np.full(len(own), perp is not None))
     row = np.minimum(np.searchsorted(perp.close_time, own.close_time), len(perp) - 1)
     there = perp.close_time[row] == own.close_time
+    if there.all():
+        close, change, imbalance, volume_day = (column[row] for column in _columns(perp, change_bars))
+        return PerpetualBars(own.close_time, close, change, imbalance, volume_day, ~there)
+    columns = _columns(own, change_bars)
     close, change, imbalance, volume_day = (np.where(there, mine[row], theirs)
                                             for mine, theirs in zip(_columns(perp, change_bars), columns, strict=True))
     return PerpetualBars(own.close_time, close, change, imbalance, np.where(there, volume_day, np.nan), ~there)
@@ -70,11 +73,11 @@ def imbalance_track(own: Candles, rows: PerpetualBars, bars: int, *, age_s: floa
     note = {Status.FALLBACK: STAND_IN, Status.WARMUP: f"needs {lacking} more bars without a gap",
             Status.MISSING: "these candles carry no taker volume",
             Status.DEGENERATE: "no volume or no move in its window"}
-    return Track(value, np.where(status <= Status.FALLBACK, k, np.nan), status, age_s, own.interval.ms / 1000,
+    return Track(value, np.where(counting(status), k, np.nan), status, age_s, own.interval.ms / 1000,
                  note.get(Status(int(status[-1])), ""))
 
 
 def standing_in(track: Track, stand_in: np.ndarray) -> Track:
     """The track with FALLBACK where spot's price stands in."""
-    status = np.where((track.status == Status.OK) & stand_in, np.int8(Status.FALLBACK), track.status)
+    status = np.where((track.status == int(Status.OK)) & stand_in, np.int8(Status.FALLBACK), track.status)
     return replace(track, status=status, note=STAND_IN if status[-1] == Status.FALLBACK else track.note)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.module import Track
-from analysis.report import Status
+from analysis.report import Status, counting
 from analysis.scaling import MAD_TO_SD, MINIMUM_BARS, SHARE_NEEDED, TAIL_START, WINDOW_BARS, full_windows, middle_of, whole_windows
 from analysis.sorted_windows import AS_FAR, MAD, MEDIAN, NEARER, orders_of
 from analysis.tracks import rows_known
@@ -72,7 +72,7 @@ class Held:
         """A metric computed on the bars: OK where k is known, WARMUP where `warming`, else DEGENERATE; MISSING without a row."""
         status = np.where(np.isfinite(k), Status.OK, np.where(warming, Status.WARMUP, Status.DEGENERATE))
         status = np.where(self.row < 0, Status.MISSING, status).astype(np.int8)
-        counts = status <= Status.FALLBACK
+        counts = counting(status)
         gone = ~self.usable & (self.row >= 0)
         status = np.where(gone & ~counts, Status.STALE, status).astype(np.int8)
         words = "" if counts[-1] else self.note if status[-1] in (Status.MISSING, Status.STALE) else note
@@ -244,8 +244,13 @@ def kelley_skew(x: np.ndarray, *, window: int, last: int | None = None) -> np.nd
 
 def varies(x: np.ndarray, *, window: int) -> np.ndarray:
     """Where the known values of a trailing window are not all one and the same; shape of x, bool."""
-    rolling = pd.Series(np.asarray(x, float)).rolling(window, min_periods=1)
-    return (rolling.max() > rolling.min()).to_numpy()
+    x = np.asarray(x, float)
+    known = np.flatnonzero(np.isfinite(x))
+    changed = x[known[1:]] != x[known[:-1]]
+    before = np.full(len(x), -1)  # where the value stood that the newest change left
+    before[known[1:][changed]] = known[:-1][changed]
+    before = np.maximum.accumulate(before) if len(x) else before
+    return before >= np.maximum(0, np.arange(len(x)) - window + 1)
 
 
 def filled(x: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.remembered import Remembered, seals_of
 from analysis.statistics import filtered_returns, gaussian_var, rolling_var_es, student_t_es
 from analysis.statistics.tails import ALPHA
 from data.indicators.volatility import SEED_RETURNS
@@ -32,6 +33,9 @@ class StatedRisk:
     filtered_es: np.ndarray
 
 
+_stated: Remembered[StatedRisk] = Remembered(128)  # a day's numbers are asked for at every bar of the next
+
+
 def stated_risk(returns: np.ndarray, *, first: int = 0, alpha: float = ALPHA) -> StatedRisk:
     """VaR and ES at 1 % of the newest 500 known daily returns, stated at the close of each day for the next.
 
@@ -48,6 +52,10 @@ def stated_risk(returns: np.ndarray, *, first: int = 0, alpha: float = ALPHA) ->
     the next day. The larger of the two, since each fails alone: the historical one in a storm, the filtered one before it.
     """
     x = np.ascontiguousarray(returns, float)
+    return _stated.get(seals_of([x], [slice(None)], first, alpha)[0], lambda: _computed(x, first, alpha))
+
+
+def _computed(x: np.ndarray, first: int, alpha: float) -> StatedRisk:
     n = len(x)
     h_var, h_es = rolling_var_es(x, window=WINDOW_DAYS, minimum=ENOUGH_DAYS, first=first, alpha=alpha)
     z, sigma = filtered_returns(x)

@@ -11,11 +11,11 @@ import numpy as np
 
 from analysis.fits import FitCache
 from analysis.methods.absorption import DAYS, fit_common_move
-from analysis.methods.group_grid import day_slices, grid_end, moved, on_grid, returns_table, traded_returns
+from analysis.methods.group_grid import DayGrid, day_grid, day_slices, grid_end, moved, returns_table
 from analysis.methods.group_links import PRICE_BARS, canonical, nearest, price_tie, shape_distance, shared_variance
 from analysis.methods.leadlag import CORRELATION_BARS, fit_table
 from analysis.module import Causality, Metric, ScoreModule, Timeline, Track, assemble, blend
-from analysis.report import Direction, ModuleReport, Status
+from analysis.report import Direction, ModuleReport, Status, counting
 from data.frames import Candles
 from data.market import DAY_MS, Interval
 from data.observations import Kind
@@ -133,14 +133,13 @@ class CorrelationLeadLag(ScoreModule):
         extra = {name: np.full(bars, np.nan) for name in EXTRA}
         status = np.full(bars, Status.OK, np.int8)
         note = ""
-        traded = {name: traded_returns(c) for name, c in group.items()}
         daily = self._members(view, self._daily)
         daily_returns = {name: c.log_return for name, c in daily.items()}
         for rows in day_slices(anchors):
             anchor = int(anchors[rows.start])
             common = self._common(fits, daily, daily_returns, anchor)
             values["absorption"][rows], values["e_mkt"][rows] = common
-            table = self._table(fits, group, traded, anchor)
+            table = self._table(fits, group, anchor)
             if view.symbol not in table["names"]:
                 still = view.symbol in group and not moved(group[view.symbol], grid_end(anchor, view.interval), self.config.window)
                 status[rows] = Status.DEGENERATE if still else Status.WARMUP
@@ -150,7 +149,7 @@ class CorrelationLeadLag(ScoreModule):
             self._of_day(table, view.symbol, rows, values)
             self._pressure(table, view.symbol, own.open_time[n - bars :][rows], group, rows, extra)
         extra["e_mkt"], extra["absorption"] = values["e_mkt"], values["absorption"]
-        unknown = (status == Status.OK) & ~np.isfinite(extra["e"])
+        unknown = (status == int(Status.OK)) & ~np.isfinite(extra["e"])
         status[unknown] = Status.MISSING
         note = "its leaders' newest candles are missing" if unknown[-1] else note
         age_s, step_s = view.age_s(own), own.interval.ms / 1000
@@ -158,12 +157,12 @@ class CorrelationLeadLag(ScoreModule):
         for m in METRICS:
             state, k = status.copy(), np.full(bars, np.nan)
             if m.key == "leadlag_delta":
-                k = np.where(status <= Status.FALLBACK, extra["e"], np.nan)
+                k = np.where(counting(status), extra["e"], np.nan)
             elif m.key in ("absorption", "e_mkt"):
                 state = np.where(np.isfinite(values[m.key]), Status.OK, Status.WARMUP).astype(np.int8)
             else:
-                state[(status <= Status.FALLBACK) & ~np.isfinite(values[m.key])] = Status.MISSING
-            words = "" if state[-1] <= Status.FALLBACK else note or self._lacking(m.key, view.symbol)
+                state[counting(status) & ~np.isfinite(values[m.key])] = Status.MISSING
+            words = "" if counting(state[-1]) else note or self._lacking(m.key, view.symbol)
             tracks[m.key] = Track(values[m.key], k, state, age_s, step_s, words)
         tracks |= {key: Track.absent(bars, NEWEST_ONLY) for key in HEAVY} | {"exch_premium": Track.absent(bars, NO_EXCHANGE)}
         mixed = blend(METRICS, tracks)
@@ -190,17 +189,18 @@ class CorrelationLeadLag(ScoreModule):
     def _members(self, view: MarketView, need: Need) -> dict[str, Candles]:
         return {name: c for name, c in sorted(view.peers(need).items()) if len(c)}
 
-    def _table(self, fits: FitCache, group: Mapping[str, Candles], traded: Mapping[str, np.ndarray], anchor: int) -> dict[str, Any]:
+    def _day(self, candles: Candles, anchor: int) -> DayGrid:
+        return day_grid(candles, grid_end(anchor, candles.interval), self.config.window, PRICE_BARS)
+
+    def _table(self, fits: FitCache, group: Mapping[str, Candles], anchor: int) -> dict[str, Any]:
         """The lead-lag table of the day, the same whichever symbol of the group asks."""
         cfg, names = self.config, list(group)
-        interval = next(iter(group.values())).interval
-        returns = returns_table(group, traded, grid_end(anchor, interval), cfg.window)
+        returns = np.stack([self._day(candles, anchor).traded for candles in group.values()], axis=1)
 
         def fit(data: np.ndarray) -> dict[str, Any]:
             return fit_table(data, names, lags=cfg.lags, reference=cfg.reference)
 
-        found = fits.get("leadlag/1", returns, fit, names=names, lags=cfg.lags, reference=cfg.reference)
-        return {key: np.array(value, float) if key in MATRICES else value for key, value in found.items()}
+        return fits.get("leadlag/1", returns, fit, read=_with_matrices, names=names, lags=cfg.lags, reference=cfg.reference)
 
     def _common(self, fits: FitCache, daily: Mapping[str, Candles], returns: Mapping[str, np.ndarray], anchor: int) -> tuple[float, float]:
         if len(daily) < 2:
@@ -263,25 +263,23 @@ class CorrelationLeadLag(ScoreModule):
         if len(group) < 2 or not len(view.candles(self._own)):
             return {}, {}
         fits, cfg, symbol = _fits(view), self.config, view.symbol
-        traded = {name: traded_returns(c) for name, c in group.items()}
         anchor = int(daily_anchor(line.close_time[-1:])[0])
-        table = self._table(fits, group, traded, anchor)
+        table = self._table(fits, group, anchor)
         names = table["names"]
         if symbol not in names:
             return {}, {"dropped": table["dropped"]}
-        end = grid_end(anchor, view.interval)
-        plain = {name: on_grid(group[name], group[name].log_return, end, cfg.window) for name in names}
-        prices = {name: on_grid(group[name], np.log(group[name].close), end, PRICE_BARS) for name in names}
+        days = {name: self._day(group[name], anchor) for name in names}
+        plain = {name: day.plain for name, day in days.items()}
         returns = np.stack([plain[name] for name in names], axis=1)
         j, correlation = names.index(symbol), table["correlation"]
-        turnover = {name: float(np.nansum(on_grid(group[name], group[name].quote_volume, end, cfg.window))) for name in names}
+        turnover = {name: day.turnover for name, day in days.items()}
         leadership = dict(zip(names, table["leadership"], strict=True))
         near = nearest(names, symbol, correlation)
         leaders = [self._row(fits, table, i, j, plain) | {"weight": round(a, 4)} for i, a in self.leaders(table, symbol)]
         partner = leaders[0]["leader"] if leaders else near
         link = canonical(fits, returns, names, symbol, leadership)
         shared = shared_variance(fits, returns, names, symbol, correlation, turnover, cfg.reference)
-        bound = price_tie(fits, prices[symbol], prices[near])
+        bound = price_tie(fits, days[symbol].prices, days[near].prices)
         found = {"dtw": (shape_distance(fits, plain[symbol], plain[partner]), "a price stood still or is unknown"),
                  "cca": (link.get("rho", math.nan), link.get("note", "")), "var": (shared.get("others", math.nan), shared.get("note", "")),
                  "coint": (bound.get("p", math.nan), bound.get("note", ""))}
@@ -293,7 +291,7 @@ class CorrelationLeadLag(ScoreModule):
                  "dtw_partner": partner, "canonical": link, "forecast_error_shares": shared, "cointegration": bound | {"partner": near},
                  "e_mkt": _number(line.extra["e_mkt"][-1]), "absorption": _number(line.extra["absorption"][-1]),
                  "leader_rule": f"q < {cfg.q_below:g}, stability >= {cfg.stability_from:g}, Delta > {cfg.delta_above:g}"}
-        return heavy, shown | self._beside_correlation(table, symbol, plain)
+        return heavy, shown | self._beside_correlation(fits, table, symbol, plain)
 
     def _row(self, fits: FitCache, table: Mapping[str, Any], i: int, j: int, plain: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """One leader of the table, in numbers that are read."""
@@ -302,20 +300,19 @@ class CorrelationLeadLag(ScoreModule):
         row |= {key: _number(table[key][i, j]) for key in ("rho", "delta", "llr", "beta", "p", "q", "stability", "partial")}
         return row | {"dtw": _number(shape_distance(fits, plain[names[j]], plain[names[i]]))}
 
-    def _beside_correlation(self, table: Mapping[str, Any], symbol: str, plain: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def _beside_correlation(self, fits: FitCache, table: Mapping[str, Any], symbol: str,
+                            plain: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Spearman and the Fisher interval of the correlation with Bitcoin."""
         names, reference = table["names"], self.config.reference
         if reference not in names or symbol == reference:
             return {}
-        import pandas as pd
-
-        rho, n = float(table["correlation"][names.index(reference), names.index(symbol)]), self.config.window
-        pair = pd.DataFrame({"a": plain[symbol][-CORRELATION_BARS:], "b": plain[reference][-CORRELATION_BARS:]}).dropna()
-        n = len(pair)
+        rho = float(table["correlation"][names.index(reference), names.index(symbol)])
+        pair = np.stack([plain[symbol][-CORRELATION_BARS:], plain[reference][-CORRELATION_BARS:]])
+        pair = pair[:, np.isfinite(pair).all(axis=0)]
+        n = pair.shape[1]
         half = 1.96 / math.sqrt(max(1, n - 3))
         centre = math.atanh(min(1.0 - 1e-12, max(-1.0 + 1e-12, rho)))
-        ranked = pair.rank()
-        return {"corr_interval": [math.tanh(centre - half), math.tanh(centre + half)], "spearman": _number(ranked["a"].corr(ranked["b"])),
+        return {"corr_interval": [math.tanh(centre - half), math.tanh(centre + half)], "spearman": fits.get("spearman/1", pair, _spearman),
                 "corr_bars": n}
 
 
@@ -335,6 +332,18 @@ EXTRA = ("e", "e_lag_bars", "e_mkt", "absorption", "agreement", "confidence", "l
 
 def _fits(view: MarketView) -> FitCache:
     return view.fits if isinstance(view.fits, FitCache) else FitCache()
+
+
+def _spearman(pair: np.ndarray) -> float | None:
+    """Correlation of the ranks of two rows."""
+    import pandas as pd
+
+    first, second = (pd.Series(row).rank() for row in pair)
+    return _number(first.corr(second))
+
+
+def _with_matrices(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: np.array(value, float) if key in MATRICES else value for key, value in table.items()}
 
 
 def _why_not(table: Mapping[str, Any], symbol: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
+from analysis.kept_rows import tables_of, unchanged
 from analysis.methods.liquidations import (
     balance,
     burst_tail,
@@ -124,13 +126,18 @@ class DerivativesSentiment(ScoreModule):
         tracks: dict[str, Track] = {}
         extra: dict[str, np.ndarray] = {}
         shown: dict[str, Any] = {"weights_version": self.config.weights_version, "stand_in": STAND_IN if rows.stand_in[-1] else ""}
-        crowd = self._funding_tracks(view, rows, bars, tracks, extra, shown)
+        closed = rows.closed[n - bars :]
+        crowd = tables_of(self, view, "funding", (self._funding, self._predicted), closed, (tracks, extra, shown),
+                          partial(self._funding_tracks, view, rows, bars))
         turnover = self._interest_tracks(view, rows, bars, tracks, extra)
-        unusual = self._ratio_tracks(view, rows, bars, tracks, extra)
+        unusual = tables_of(self, view, "ratios", (self._top, self._global), closed, (tracks, extra),
+                            partial(self._ratio_tracks, view, rows, bars))
         tracks["vii"] = imbalance_track(own, rows, bars, age_s=view.age_s(own), window=self.config.window)
         self._liquidation_track(view, rows, bars, tracks, extra, shown)
-        self._option_tracks(view, rows, bars, tracks, shown)
-        extra["crowding"] = _two_largest([crowd, unusual, turnover, self._premium_surprise(view, rows, bars)])
+        tables_of(self, view, "options", (self._marks, self._options_held, self._hours_need(view)), closed, (tracks, shown),
+                  partial(self._option_tracks, view, rows, bars))
+        premium = unchanged(self, view, "premium", (self._premium,), closed, lambda: self._premium_surprise(view, rows, bars))
+        extra["crowding"] = _two_largest([crowd, unusual, turnover, premium])
         tracks = {m.key: tracks[m.key] for m in METRICS}
         mixed, flow = blend(METRICS, tracks), blend(FLOW_METRICS, tracks)
         extra["c_flow"] = flow.raw
@@ -162,7 +169,9 @@ class DerivativesSentiment(ScoreModule):
 
     def score(self, view: MarketView, line: Timeline | None = None) -> ModuleReport:
         line = line or self.timeline(view, 1)
-        shown = {**line.shown, **self._quality(view)}
+        checked = unchanged(self, view, "quality", (self._hours_need(view), self._interest), line.close_time[-1:],
+                            lambda: self._quality(view))
+        shown = {**line.shown, **checked}
         known = bool(np.isfinite(line.score[-1]))
         report = assemble(self, view, replace(line, shown=shown), label=_label(float(line.score[-1])) if known else "",
                           agreement=_number(line.extra["agreement"][-1]), confidence=_number(line.extra["confidence"][-1]))
@@ -271,11 +280,12 @@ class DerivativesSentiment(ScoreModule):
 
     # -- forced orders and options ----------------------------------------------------------------------------------
 
+    def _hours_need(self, view: MarketView) -> Need:
+        """Hours of the perpetual; the view's own candles where those are absent and it has hours."""
+        return self._hours if view.holds(self._hours) or view.interval is not Interval.H1 else self._own
+
     def _hourly(self, view: MarketView) -> Candles:
-        """Hours of the perpetual; the view's own where those are absent and it has hours."""
-        hours = view.candles(self._hours)
-        own = view.candles(self._own)
-        return hours if len(hours) or own.interval is not Interval.H1 else own
+        return view.candles(self._hours_need(view))
 
     def _liquidation_track(self, view: MarketView, rows: PerpetualBars, bars: int, tracks: dict[str, Track],
                            extra: dict[str, np.ndarray], shown: dict[str, Any]) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.kept_rows import unchanged
 from analysis.module import Causality, Metric, ScoreModule, Timeline, Track, assemble, blend
+from analysis.remembered import Remembered, seals_of
 from analysis.report import Direction, ModuleReport, Score, Status
 from analysis.scaling import af, z0, zm
 from analysis.tracks import known_track, rows_known
@@ -118,6 +120,10 @@ def _touched(rows: Observations, closed: np.ndarray) -> int:
     return len(rows) - max(0, first)
 
 
+CHAIN_COLUMNS = ("mvrv", "market_cap", "exchange_balance", "flow_in", "flow_out")
+_measured: Remembered[dict[str, tuple[np.ndarray, np.ndarray]]] = Remembered(64)  # Bitcoin's stand in for every coin without its own
+
+
 def _chain_metrics(rows: Observations, last: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(value, k) of every metric that Coin Metrics' community columns give."""
     scale = {"window": DAYS, "minimum": DAYS_NEEDED, "last": last}
@@ -180,7 +186,7 @@ class OnChain(ScoreModule):
         candles = view.candles(self._bars)
         bars = max(1, min(bars, len(candles)))
         closed = candles.close_time[len(candles) - bars :] if len(candles) else np.full(1, view.as_of_ms)
-        tracks, whose = self._tracks(view, closed)
+        tracks, whose = unchanged(self, view, "days", self.needs[1:], closed, lambda: self._tracks(view, closed))
         mixed = blend(METRICS, tracks)
         raw = np.where(mixed.enough, mixed.raw, np.nan)
         agreement = mixed.agreements()
@@ -221,7 +227,7 @@ class OnChain(ScoreModule):
             value, k = found[key]
             one = known_track(view, rows, closed, value, k, step_s=DAY_S, note=_too_few(value, self.metric(key).warmup_bars))
             if rows is market and not here and view.symbol != MARKET_COIN:
-                one = replace(one, status=np.where(one.status == Status.OK, Status.FALLBACK, one.status).astype(np.int8),
+                one = replace(one, status=np.where(one.status == int(Status.OK), Status.FALLBACK, one.status).astype(np.int8),
                               note=one.note or STANDS_IN)
             used.add(view.symbol if here or view.symbol == MARKET_COIN else MARKET_COIN)
             tracks[key] = one
@@ -229,7 +235,11 @@ class OnChain(ScoreModule):
 
 
 def _daily(rows: Observations, closed: np.ndarray) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
-    return _chain_metrics(rows, _touched(rows, closed)) if len(rows) else {}
+    if not len(rows):
+        return {}
+    last = _touched(rows, closed)
+    columns = [rows.available_time, rows.event_time, *(rows[name] for name in CHAIN_COLUMNS)]
+    return _measured.get(seals_of(columns, [slice(None)], last)[0], lambda: _chain_metrics(rows, last))
 
 
 def _too_few(value: np.ndarray, needed: int) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from analysis.kept_rows import unchanged
 from analysis.methods.impact import trailing_slope
 from analysis.methods.order_flow import aggression, balance, net_share, regular, stands_still
 from analysis.module import Causality, Metric, ScoreModule, Timeline, Track, assemble, blend
-from analysis.report import Direction, ModuleReport, Score, Status
+from analysis.report import Direction, ModuleReport, Score, Status, counting
 from analysis.scaling import MINIMUM_BARS, WINDOW_BARS, pr, z0
 from analysis.tracks import known_track
 from data.frames import Candles
@@ -116,7 +117,7 @@ class OrderFlow(ScoreModule):
         bars = max(1, min(bars, len(candles)))
         closed = candles.close_time[len(candles) - bars :] if len(candles) else np.full(1, view.as_of_ms)
         flow = view.observations(self._flow)
-        measured = _Measured(flow, closed)
+        measured = unchanged(self, view, "minutes", (self._flow,), closed, lambda: _Measured(flow, closed))
         tracks = {m.key: measured.track(view, flow, closed, m) for m in METRICS}
         for key in ("cvd", "taker_dom"):
             tracks[key] = _standing_in(tracks[key], _candle_track(view, view.candles(self._minutes), closed))
@@ -289,7 +290,7 @@ def _candle_track(view: MarketView, minutes: Candles, closed: np.ndarray) -> Tra
     status = np.where(np.isfinite(k[at]), Status.FALLBACK, np.where(np.isfinite(delta[at]), Status.WARMUP, Status.DEGENERATE))
     status = np.where(row < 0, Status.MISSING, status).astype(np.int8)
     late = np.where(row < 0, np.inf, (closed - minutes.close_time[np.maximum(row, 0)]) / 1000.0)
-    counts = status == Status.FALLBACK
+    counts = status == int(Status.FALLBACK)
     note = FROM_CANDLES if counts[-1] else "neither recorded trades nor enough 1m candles with taker volumes"
     return Track(np.where(row < 0, np.nan, delta[at]), np.where(counts, k[at], np.nan), status, view.age_s(minutes), STEP_S, note,
                  np.maximum(late, 0.0))
@@ -297,8 +298,8 @@ def _candle_track(view: MarketView, minutes: Candles, closed: np.ndarray) -> Tra
 
 def _standing_in(flow: Track, candles: Track) -> Track:
     """Recorded trades where they are known and fresh, else the candles, row by row."""
-    usable = (flow.status <= Status.FALLBACK) & (flow.freshness(TAU) > 0)
-    other = (candles.status <= Status.FALLBACK) & (candles.freshness(TAU) > 0) & ~usable
+    usable = counting(flow.status) & (flow.freshness(TAU) > 0)
+    other = counting(candles.status) & (candles.freshness(TAU) > 0) & ~usable
     zeros = np.zeros(len(flow.value))
     late = np.where(other, candles.late_s if candles.late_s is not None else zeros, flow.late_s if flow.late_s is not None else zeros)
     newest = candles if other[-1] else flow

@@ -16,7 +16,7 @@ from analysis.allocation.walk_forward import walk_forward
 from analysis.fits import FitCache
 from analysis.methods.group_grid import day_slices, moved, returns_table
 from analysis.module import COVERAGE_NEEDED, Causality, Metric, ScoreModule, Timeline, Track, assemble, blend
-from analysis.report import ModuleReport, Status, Weights
+from analysis.report import ModuleReport, Status, Weights, counting
 from data.market import DAY_MS, Interval
 from data.observations import Kind
 from data.view import AccountSnapshot, MarketView, Need, daily_anchor
@@ -207,9 +207,9 @@ class PortfolioAllocation(ScoreModule):
         age_s = min(view.age_s(c) for c in daily)
         tracks = {}
         for m in METRICS:
-            state = np.where((status <= Status.FALLBACK) & ~np.isfinite(values[m.key]), Status.MISSING, status).astype(np.int8)
-            words = "" if state[-1] <= Status.FALLBACK else note or LACKING.get(m.key, NO_VIEW)
-            scaled = np.where(state <= Status.FALLBACK, k.get(m.key, np.nan), np.nan)
+            state = np.where(counting(status) & ~np.isfinite(values[m.key]), Status.MISSING, status).astype(np.int8)
+            words = "" if counting(state[-1]) else note or LACKING.get(m.key, NO_VIEW)
+            scaled = np.where(counting(state), k.get(m.key, np.nan), np.nan)
             tracks[m.key] = Track(values[m.key], scaled, state, age_s, DAY_MS / 1000, words, late_s)
         return tracks
 

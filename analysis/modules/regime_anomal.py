@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from analysis.fits import FitCache
+from analysis.kept_rows import columns_of
 from analysis.methods.alerts import MEMORY_BARS, ON_LEVEL, alert_states, budget_level
 from analysis.methods.cauchy import cauchy_p, cauchy_terms
 from analysis.methods.detectors import (
@@ -21,12 +22,13 @@ from analysis.methods.detectors import (
     combined_score,
     detect,
     features_of,
+    shifts_of,
 )
-from analysis.methods.isolation import fit_forest, read_forest
+from analysis.methods.isolation import Forest, fit_forest, read_forest
 from analysis.methods.spectral_residual import FLAG_ABOVE
 from analysis.methods.winsor import WARMUP_BARS
 from analysis.module import COVERAGE_NEEDED, Causality, Metric, ScoreModule, Timeline, Track, assemble
-from analysis.report import Intensity, ModuleReport, Status
+from analysis.report import Intensity, ModuleReport, Status, counting
 from analysis.scaling import surprisal
 from analysis.tracks import rows_known
 from data.frames import Candles
@@ -137,7 +139,7 @@ class RegimeAnomaly(ScoreModule):
             return self._nothing(bars, view.why_absent(self._own))
         trail = min(n, bars + self.config.trail_bars)
         inputs = inputs_of(candles, view.observations(self._interest), view.observations(self._funding))
-        evidence = detect(inputs, last=trail)
+        evidence = detect(inputs, last=trail, shifts=self._shifts(view, candles, inputs, min(n, trail + TAIL_BARS)))
         fits = view.fits if isinstance(view.fits, FitCache) else FitCache()
         forest_score, forest_p, columns = self._forest(candles, inputs, evidence, fits, trail)
         statistic = {**evidence.statistic, "iforest": forest_score}
@@ -187,6 +189,16 @@ class RegimeAnomaly(ScoreModule):
         return Timeline(np.zeros(bars, np.int64), nan, nan, np.zeros(bars), {m.key: Track.absent(bars, why) for m in METRICS},
                         {m.key: nan for m in METRICS}, {"alert": np.zeros(bars, bool), "alert_on_level": np.full(bars, ON_LEVEL)})
 
+    def _shifts(self, view: MarketView, candles: Candles, inputs: Inputs, rows: int) -> dict[str, np.ndarray]:
+        """`shifts_of` the newest rows, NaN before; a new bar adds its own to those of the bar before."""
+        n = len(candles)
+
+        def computed(count: int) -> dict[str, np.ndarray]:
+            return {name: x[n - count :] for name, x in shifts_of(inputs.log_return, last=count).items()}
+
+        found = columns_of(self, view, candles.close_time, "shifts", (self._own,), rows, computed)
+        return {name: np.concatenate((np.full(n - rows, np.nan), x)) for name, x in found.items()}
+
     def _forest(self, candles: Candles, inputs: Inputs, evidence: Evidence, fits: FitCache,
                 trail: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Forest score and p of the newest `trail` bars, each by the forest fitted at the last anchor before its close."""
@@ -201,11 +213,9 @@ class RegimeAnomaly(ScoreModule):
             if size is None:
                 continue
             start = end - size - self.config.forest_lead_bars
-            fitted = fits.get("isolation-forest/1", inputs.slice(start, end).stacked(), _fit_forest, rows=size)
-            columns = fitted["columns"]
-            if not columns:
+            columns, forest = fits.get("isolation-forest/1", inputs.slice(start, end).stacked(), _fit_forest, read=_read_fit, rows=size)
+            if forest is None:
                 continue
-            forest = read_forest(fitted["forest"])
             picked = [FEATURES.index(c) for c in columns]
             score[rows] = forest.score(evidence.features[rows][:, picked])
             p[rows] = forest.tail_probability(score[rows])
@@ -256,7 +266,7 @@ class RegimeAnomaly(ScoreModule):
         n, step_s = len(candles), candles.interval.ms / 1000
         value, chance, still = statistic[n - trail :].copy(), p[n - trail :].copy(), flat[n - trail :]
         status = np.where(still, Status.DEGENERATE, np.where(np.isfinite(chance), Status.OK, Status.WARMUP)).astype(np.int8)
-        chance[status != Status.OK] = np.nan
+        chance[status != int(Status.OK)] = np.nan
         note = ""
         if status[-1] == Status.DEGENERATE:
             note = f"the price has not moved for {min(n, self.config.flat_bars)} bars"
@@ -316,6 +326,11 @@ def _fit_forest(stacked: np.ndarray) -> dict[str, Any]:
     return {"columns": [FEATURES[i] for i in columns], "forest": fit_forest(features[usable][:, columns])}
 
 
+def _read_fit(fitted: dict[str, Any]) -> tuple[list[str], Forest | None]:
+    """The columns of a fit and its forest; None where no feature could be used."""
+    return fitted["columns"], read_forest(fitted["forest"]) if fitted["columns"] else None
+
+
 def _past_score(inputs: Inputs, bars: int) -> np.ndarray:
     """The combination without the forest over the newest `bars` bars."""
     return combined_score(detect(inputs, last=bars).p, UNFITTED, COVERAGE_NEEDED * sum(UNFITTED.values()))
@@ -340,7 +355,7 @@ def _combine(tracks: Mapping[str, Track], bars: int) -> tuple[np.ndarray, np.nda
     coverage, raw = np.zeros(bars), np.zeros(bars)
     shares = {}
     for m in METRICS:
-        shares[m.key] = np.where(tracks[m.key].status <= Status.FALLBACK, m.weight * tracks[m.key].freshness(m.tau_bars), 0.0)
+        shares[m.key] = np.where(counting(tracks[m.key].status), m.weight * tracks[m.key].freshness(m.tau_bars), 0.0)
         coverage += shares[m.key]
     enough = coverage >= COVERAGE_NEEDED - 1e-12
     contributions = {}

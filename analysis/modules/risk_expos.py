@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from analysis.fits import FitCache
+from analysis.kept_rows import unchanged
 from analysis.methods.chandelier import chandelier_stop
 from analysis.methods.liquidations import estimate_levels, liquidation_distance, masses
 from analysis.methods.stated_risk import ENOUGH_DAYS, MINIMUM_DAYS, WINDOW_DAYS, StatedRisk, stated_risk
 from analysis.methods.var_comparison import compare_var
 from analysis.module import Blend, Causality, Metric, ScoreModule, Timeline, Track, assemble, blend
-from analysis.report import ModuleReport, Risk, Status
+from analysis.report import ModuleReport, Risk, Status, counting
 from analysis.scaling import pr
 from analysis.statistics import drawdown, ewma_variance, rolling_ratios, sharpe
 from data.frames import Candles
@@ -153,10 +154,12 @@ class RiskExposure(ScoreModule):
     def _timeline(self, view: MarketView, bars: int) -> Timeline:
         own, daily = view.candles(self._own), view.candles(self._daily)
         bars = max(1, min(bars, len(own)))
-        tracks, observed, risk = self._daily_tracks(view, own, daily, bars)
+        closed = own.close_time[len(own) - bars :]
+        days, observed, risk = unchanged(self, view, "days", (self._daily,), closed, lambda: self._daily_tracks(view, own, daily, bars))
         own_tracks, shown = self._own_tracks(view, own, bars)
-        tracks |= own_tracks | {key: Track.absent(bars, NO_ACCOUNT) for key in ("leverage", "liq_distance")}
-        tracks["liq_zone"] = self._zone_track(view, own, daily, bars)
+        tracks = days | own_tracks | {key: Track.absent(bars, NO_ACCOUNT) for key in ("leverage", "liq_distance")}
+        tracks["liq_zone"] = unchanged(self, view, "zone", (self._hours, self._interest, self._daily), closed,
+                                       lambda: self._zone_track(view, own, daily, bars))
         shown["mode"] = "market"
         if view.account is not None:
             known = _returns(view.account.equity_curve)
@@ -177,7 +180,7 @@ class RiskExposure(ScoreModule):
     def _worst_counts(self, mixed: Blend, tracks: Mapping[str, Track]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """`0.7 mean + 0.3 max`; raw is the sum of the contributions in the metrics' order."""
         heavy = [m for m in METRICS if m.weight >= self.config.max_weight]
-        known = np.stack([np.where(tracks[m.key].status <= Status.FALLBACK, tracks[m.key].k, -1.0) for m in heavy])
+        known = np.stack([np.where(counting(tracks[m.key].status), tracks[m.key].k, -1.0) for m in heavy])
         for i, m in enumerate(heavy):
             known[i, tracks[m.key].freshness(m.tau_bars) == 0.0] = -1.0
         worst = known.argmax(axis=0)
@@ -231,7 +234,7 @@ class RiskExposure(ScoreModule):
                 words = "daily closes do not vary"
             elif status[-1] == Status.STALE:
                 words = "the newest daily candle is too old"
-            return Track(value, np.where(status <= Status.FALLBACK, k, np.nan), status, age_s, step_s, words, late_s)
+            return Track(value, np.where(counting(status), k, np.nan), status, age_s, step_s, words, late_s)
 
         rank = {"window": cfg.rank_days, "minimum": cfg.rank_days_minimum}
         still = _flat(observed, WINDOW_DAYS)

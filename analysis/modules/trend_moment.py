@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from analysis.kept_rows import rows_of
+from analysis.methods.trend_beside import beside
 from analysis.module import COVERAGE_NEEDED, Causality, Metric, ScoreModule, Timeline, Track, assemble, blend, shortage
 from analysis.remembered import OfObject
-from analysis.report import Direction, ModuleReport, Score, Status
+from analysis.report import Direction, ModuleReport, Score, counting
 from analysis.scaling import MINIMUM_BARS, af, pr, z0
 from analysis.tracks import at_rows, newest_of, track
 from data.frames import Candles
@@ -20,18 +21,13 @@ from data.indicators import (
     atr,
     bollinger,
     directional,
-    dominant_period,
     ema,
-    energy_shares,
     ewma_volatility,
     fractal_dimension,
     kalman_trend,
     macd,
-    momentum,
-    rate_of_change,
     rsi,
     stochrsi,
-    trend_mode,
     trendline,
     wavelet_trend,
     zscore,
@@ -162,6 +158,7 @@ class TrendMomentum(ScoreModule):
     def timeline(self, view: MarketView, bars: int = 1) -> Timeline:
         """The newest rows; `extra` holds slow, fast, agreement, confidence, percentile, label (band 0..4), spot and perp S."""
         line = rows_of(self, view, bars + self.config.rank_bars - 1, lambda count: self._rows(view, count))
+        _raws.put(view, (self.config, line.raw))
         rows = len(line.score)
         bars = min(bars, rows)
         extra = dict(line.extra)
@@ -175,7 +172,9 @@ class TrendMomentum(ScoreModule):
 
     def signed(self, view: MarketView, bars: int = 1) -> np.ndarray:
         """S in -1..1 at the newest bars, without the percentile and labels that need a longer history."""
-        return self._rows(view, bars).raw
+        held = _raws.get(view)
+        raw = held[1] if held is not None and held[0] == self.config and len(held[1]) >= bars else self._rows(view, bars).raw
+        return raw[max(0, len(raw) - bars) :]
 
     def score(self, view: MarketView, line: Timeline | None = None) -> ModuleReport:
         line = line or self.timeline(view)
@@ -235,7 +234,8 @@ class TrendMomentum(ScoreModule):
         newest = len(candles) - max(0, int(row[0]))
         raw = tracks_of(candles, newest)
         position = np.where(row >= 0, row - (len(candles) - newest), -1)
-        aligned = {key: at_rows(t, position) for key, t in raw.items()}
+        in_step = len(position) == newest and bool((position == np.arange(newest)).all())  # as two markets nearly always are
+        aligned = raw if in_step else {key: at_rows(t, position) for key, t in raw.items()}
         mixed = blend(self.metrics, aligned)
         late_bars = np.where(row >= 0, (opened - candles.open_time[np.maximum(row, 0)]) / candles.interval.ms, np.inf)
         age_s = view.age_s(candles)
@@ -266,7 +266,8 @@ class TrendMomentum(ScoreModule):
             raw = raw + share
         most = np.max([s.coverage for s in each], axis=0)
         coverage = np.where(count > 0, mean([s.coverage for s in each]), most)
-        tracks = {m.key: _joint([s.tracks[m.key] for s in each], used) for m in METRICS}
+        idle = count == 0
+        tracks = {m.key: _joint([s.tracks[m.key] for s in each], [(use > 0) | idle for use in used]) for m in METRICS}
         extra = {half: mean([_part_score(s.tracks, keys) for s in each]) for half, keys in (("slow", SLOW), ("fast", FAST))}
         for market in Market:
             side = sides.get(market)
@@ -288,6 +289,7 @@ class TrendMomentum(ScoreModule):
 
 
 _tracks: OfObject[tuple[int, dict[str, Track]]] = OfObject()
+_raws: OfObject[tuple[TrendConfig, np.ndarray]] = OfObject()  # S over a view, for module B, which asks for its newest rows
 
 
 def tracks_of(candles: Candles, bars: int) -> dict[str, Track]:
@@ -347,36 +349,21 @@ def _computed(candles: Candles, bars: int) -> dict[str, Track]:
                          warmup_bars=m.warmup_bars - (SCALE if m.key in ranked else 0)) for m in METRICS}
 
 
-def beside(candles: Candles) -> dict[str, Any]:
-    """What the page shows of the view's own market beside the score: native units, newest bar, None where unknown."""
-    band, reach = bollinger(candles.tail(64)), atr(candles)
-    shares = energy_shares(candles.tail(192))
-    return {
-        "ema_50": _last(ema(candles, window=50)), "ema_200": _last(ema(candles, window=200)),
-        "mom_20": _last(momentum(candles.tail(64), window=20)), "roc_20_pct": _last(rate_of_change(candles.tail(64), window=20)),
-        "percent_b": _last(band.percent_b), "bb_width": _last(band.width), "atr_14": _last(reach),
-        "natr_14_pct": _last(100.0 * reach / candles.close), "adx_14": _last(adx(candles)),
-        "dominant_period_bars": _last(dominant_period(candles)), "trend_mode": _last(trend_mode(candles)),
-        "fdi_30": _last(fractal_dimension(candles.tail(64), window=30)),
-        "wavelet_energy_shares": [_plain(v) for v in shares[-1]] if len(shares) else [],
-    }
-
-
 def _joint(tracks: list[Track], used: list[np.ndarray]) -> Track:
-    """The view's own market's value; k is the mean over the markets in use; known where any market in use knows it."""
+    """The view's own market's value; k is the mean over the markets in use (`used`, bool); known where any of them knows it."""
     first = tracks[0]
     total, count = np.zeros(len(first.k)), np.zeros(len(first.k))
     value, status, note, age_s = first.value.copy(), first.status.copy(), first.note, first.age_s
     for t, use in zip(tracks, used, strict=True):
-        known = np.isfinite(t.k) & ((use > 0) | (np.sum(used, axis=0) == 0))
+        known = np.isfinite(t.k) & use
         total, count = total + np.where(known, t.k, 0.0), count + known
-        stand_in = known & (status > Status.FALLBACK)
+        stand_in = known & ~counting(status)
         value, status = np.where(stand_in, t.value, value), np.where(stand_in, t.status, status).astype(np.int8)
         if stand_in[-1]:
             note, age_s = t.note, t.age_s
     with np.errstate(invalid="ignore"):
         k = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return Track(value, np.where(status <= Status.FALLBACK, k, np.nan), status, age_s, first.step_s, note)
+    return Track(value, np.where(counting(status), k, np.nan), status, age_s, first.step_s, note)
 
 
 def _part_score(tracks: Mapping[str, Track], keys: tuple[str, ...]) -> np.ndarray:
@@ -390,10 +377,6 @@ def _part_score(tracks: Mapping[str, Track], keys: tuple[str, ...]) -> np.ndarra
     enough = known >= COVERAGE_NEEDED * sum(weight[key] for key in keys) - 1e-12
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(enough, total / known, np.nan)
-
-
-def _last(values: np.ndarray) -> float | None:
-    return _plain(values[-1]) if len(values) else None
 
 
 def _plain(value: float | np.floating) -> float | None:

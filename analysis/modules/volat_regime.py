@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from analysis.fits import FitCache
+from analysis.kept_rows import columns_of
 from analysis.methods.garch import Volatility, garch_volatility, horizon_sigma
 from analysis.methods.options_surface import iv30_series
 from analysis.methods.switching import Switching, regime_probability
 from analysis.module import COVERAGE_NEEDED, Causality, Metric, ScoreModule, Timeline, Track, assemble, blend
 from analysis.modules.trend_moment import TrendMomentum
-from analysis.report import ModuleReport, Regime, Score, Status
+from analysis.report import ModuleReport, Regime, Score, Status, counting
 from analysis.scaling import af, pr
 from analysis.tracks import known_track, track
 from data.frames import Candles
@@ -158,7 +160,8 @@ class VolatilityRegime(ScoreModule):
         bars = min(bars, len(candles))
         rows = min(bars + self.config.memory_bars - 1, len(candles))
         age_s = view.age_s(candles)
-        tracks = evidence_tracks(candles, rows, age_s)
+        tracks = evidence_tracks(candles, rows, age_s, columns_of(self, view, candles.close_time, "structure", (self.own,), rows,
+                                                                  partial(structure_of, candles)))
         mixed = blend(self.metrics, tracks)
         with np.errstate(over="ignore"):
             p_trend = 1.0 / (1.0 + np.exp(-self.config.slope * mixed.raw))
@@ -171,7 +174,7 @@ class VolatilityRegime(ScoreModule):
         switching = regime_probability(candles, bars=bars, fits=fits)
         step_s = candles.interval.ms / 1000
         cut |= volatility_tracks(candles, bars, age_s)
-        rank = np.where(garch.status <= Status.FALLBACK, garch.rank, np.nan)
+        rank = np.where(counting(garch.status), garch.rank, np.nan)
         cut["garch"] = Track(garch.sigma, rank, garch.status, age_s, step_s, garch.note)
         pi = switching.probability
         cut["switching"] = Track(pi, pi, switching.status, age_s, step_s, switching.note)
@@ -280,18 +283,19 @@ class VolatilityRegime(ScoreModule):
         return shown
 
 
-def evidence_tracks(candles: Candles, rows: int, age_s: float) -> dict[str, Track]:
-    """The five measures of structure at the newest `rows` bars."""
-    def windowed(function, bars: int, **options: Any) -> np.ndarray:
-        """A window function needs no more than its windows: the newest rows, NaN before."""
-        return _placed(function(candles.tail(rows + bars), **options), len(candles))
+def structure_of(candles: Candles, rows: int) -> dict[str, np.ndarray]:
+    """The four measures of structure that windows decide, at the newest `rows` bars: they need no more than their windows."""
+    windowed = {"vr": (lambda c: variance_ratio(c)[1], 201), "entropy": (permutation_entropy, 200), "hurst": (hurst, 100),
+                "fdi": (fractal_dimension, 100)}
+    return {key: function(candles.tail(rows + bars))[-rows:] for key, (function, bars) in windowed.items()}
 
-    z = _placed(variance_ratio(candles.tail(rows + 201))[1], len(candles))
-    entropy = windowed(permutation_entropy, 200)
-    exponent = windowed(hurst, 100)
-    dimension = windowed(fractal_dimension, 100)
+
+def evidence_tracks(candles: Candles, rows: int, age_s: float, structure: Mapping[str, np.ndarray] | None = None) -> dict[str, Track]:
+    """The five measures of structure at the newest `rows` bars; `structure`: `structure_of` them, where somebody has it."""
+    found = structure_of(candles, rows) if structure is None else structure
+    z, entropy, exponent, dimension = (_placed(found[key], len(candles)) for key in ("vr", "entropy", "hurst", "fdi"))
     strength = adx(candles, window=28)
-    found = {
+    scores = {
         "vr": (z, np.tanh(z / 2.0)),
         "entropy": (entropy, af(0.9175 - entropy, 0.0, 0.043)),
         "hurst": (exponent, af(exponent, 0.5, 0.20)),
@@ -299,7 +303,7 @@ def evidence_tracks(candles: Candles, rows: int, age_s: float) -> dict[str, Trac
         "fdi": (dimension, af(1.455 - dimension, 0.0, 0.11)),
     }
     warmup = {m.key: m.warmup_bars for m in METRICS}
-    return {key: track(candles, value, k, warmup_bars=warmup[key], bars=rows, age_s=age_s) for key, (value, k) in found.items()}
+    return {key: track(candles, value, k, warmup_bars=warmup[key], bars=rows, age_s=age_s) for key, (value, k) in scores.items()}
 
 
 def volatility_tracks(candles: Candles, bars: int, age_s: float) -> dict[str, Track]:

@@ -21,10 +21,17 @@ TALIB_EXPONENT = 20
 
 def bars_known(candles: Candles) -> np.ndarray:
     """How many bars of its segment each bar has seen, itself included; int64, shape (n_bars,)."""
-    return np.arange(len(candles)) - candles.segment_start + 1
+    return np.arange(1, len(candles) + 1) if _unbroken(candles) else np.arange(len(candles)) - candles.segment_start + 1
+
+
+def _unbroken(candles: Candles) -> bool:
+    """Whether no bar is missing: then the first and the last say it all."""
+    return len(candles) > 0 and int(candles.open_time[-1] - candles.open_time[0]) == (len(candles) - 1) * candles.interval.ms
 
 
 def _segments(candles: Candles) -> tuple[slice, ...]:
+    if _unbroken(candles):
+        return (slice(0, len(candles)),)
     return candles.segments if len(candles) else ()
 
 

@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -21,6 +22,7 @@ from analysis.methods.positioning import (
     settled_within,
     skewness,
     spacing_s,
+    varies,
 )
 from analysis.modules.deriv_sentim import EXTRA, DerivativesSentiment
 from analysis.report import Direction, Intensity
@@ -432,3 +434,13 @@ def test_nonsense_in_a_column_is_an_answer_not_an_error(view, nonsense):
     found = MODULE.score(replace(view, observed={need: damaged(seen) for need, seen in view.observed.items()}))
     json.dumps(found.document(), allow_nan=False)
     assert all(p.k is None or -1 <= p.k <= 1 for p in found.parts) and (found.score is None or -1 <= found.score <= 1)
+
+
+def test_what_varies_is_what_pandas_calls_a_range():
+    stream = np.random.default_rng(3)
+    for trial in range(300):
+        n, window = int(stream.integers(0, 60)), int(stream.integers(1, 25))
+        x = stream.integers(0, 3, n).astype(float)
+        x[stream.random(n) < 0.4 * (trial % 2)] = np.nan
+        rolling = pd.Series(x).rolling(window, min_periods=1)
+        assert np.array_equal(varies(x, window=window), (rolling.max() > rolling.min()).to_numpy()), (trial, window)

@@ -65,3 +65,17 @@ def test_memory_and_folder_are_bounded(tmp_path, monkeypatch):
     for i in range(60):
         cache.get("m/1", np.array([float(i)]), lambda x: [float(x[0])] * 40)
     assert cache._bytes <= 2_000 and sum(f.stat().st_size for f in tmp_path.glob("*.json")) <= 3_600
+
+
+def test_what_is_read_from_a_fit_is_read_once(tmp_path):
+    read = []
+
+    def table(value):
+        read.append(value)
+        return np.array(value)
+
+    x = np.arange(3.0)
+    fits = FitCache(tmp_path)
+    found = [fits.get("m/1", x, lambda data: data.tolist(), read=table) for _ in range(3)]
+    assert read == [[0.0, 1.0, 2.0]] and found[0] is found[2]
+    assert np.array_equal(FitCache(tmp_path).get("m/1", x, pytest.fail, read=table), x), "from the folder"

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from analysis.methods.isolation import average_path, fit_forest, read_forest
+from analysis.methods.isolation import average_path, fit_forest, leaves_of, read_forest
 from tests import naive_stats as naive
 
 
@@ -74,3 +74,13 @@ def test_the_same_rows_give_the_same_document(rows, document):
 def test_rows_that_do_not_vary_give_no_probability():
     forest = read_forest(fit_forest(np.ones((400, 3))))
     assert np.isnan(forest.tail_probability(forest.score(np.ones((2, 3))))).all()
+
+
+def test_the_compiled_walk_ends_where_all_trees_stepping_down_together_do(rows, document, monkeypatch):
+    forest = read_forest(document)
+    monkeypatch.setattr(leaves_of, "compiled", None)
+    together = forest.score(rows[:40])
+    walked = leaves_of(rows[:40].astype(np.float32), forest.feature, forest.value, forest.right, forest.root)
+    assert (forest.feature[walked] < 0).all()
+    monkeypatch.setattr(leaves_of, "compiled", leaves_of.plain)
+    assert np.array_equal(forest.score(rows[:40]), together)

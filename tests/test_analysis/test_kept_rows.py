@@ -93,9 +93,46 @@ def test_thirty_bars_on_kept_rows_equal_thirty_from_scratch_for_every_module_and
             else:
                 tolerances |= {part.name: SAME for part in mine.parts}
             assert not differences(mine, true, tolerances), world.clock.at_ms
-    # The long timelines of A, C and J went on, but for C's once the recorder of forced orders deleted its oldest day.
-    assert 3 * BARS - 2 <= len(lines) < 3 * BARS and None not in lines
+    # The long timelines of A, C and J and the windows of B and J went on, but for C's once the recorder of forced orders deleted its
+    # oldest day.
+    assert 5 * BARS - 2 <= len(lines) < 5 * BARS and None not in lines
     assert world.clock.at_ms > parse_time("2026-11-16T12:00:00Z")
+
+
+def ticked(view, factor):
+    """The view after its newest candle moved: the only thing that changed."""
+    done = {}
+
+    def moved(candles):
+        if id(candles) not in done:
+            close = candles.close.copy()
+            close[-1] *= factor
+            done[id(candles)] = replace(candles, close=close, high=np.maximum(candles.high, close), low=np.minimum(candles.low, close))
+        return done[id(candles)]
+
+    def own(need, symbol=None):
+        return ((symbol or need.symbol) in (None, view.symbol) and need.market in (None, view.market)
+                and need.interval in (None, view.interval))
+
+    return replace(view, series={n: moved(c) if own(n) else c for n, c in view.series.items()},
+                   group={n: {s: moved(c) if own(n, s) else c for s, c in held.items()} for n, held in view.group.items()},
+                   longer=None if view.longer is None else ticked(view.longer, factor))
+
+
+def test_ticks_equal_cards_from_scratch_and_leave_alone_what_reads_no_moving_candle():
+    world = World()
+    view = world.view(symbol="ETHUSDT")
+    score_view(view, MODULES)
+    reused = []
+    for factor in (1.0, 1.001, 0.97, 1.2):
+        moved = ticked(view, factor)
+        before = {name: held[1] for name, held in world.kept._parts.items()}
+        mine, true = score_view(moved, MODULES), score_view(without_rows(moved), MODULES)
+        for one, other in zip((*mine.reports, *mine.composites), (*true.reports, *true.composites), strict=True):
+            assert not differences(one, other, {"": SAME, **{p.name: SAME for p in one.parts}}), factor
+        reused.append({name[:2] for name, held in world.kept._parts.items() if before.get(name) is held[1] and "ETHUSDT" in name})
+    assert reused[-1] >= {("C", "funding"), ("C", "ratios"), ("C", "premium"), ("C", "options"), ("C", "quality"), ("D", "minutes"),
+                          ("F", "days"), ("G", "days"), ("G", "zone")}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.letter in {*LEADS, "A", "J"}], ids=lambda m: m.letter)
@@ -141,7 +178,7 @@ def test_a_new_bar_costs_two_rows_and_a_changed_past_all_of_them():
     ask(view)
     assert asked == [40, 2]
     ask(view)
-    assert asked[2:] == [1], "the same moment again: its newest row"
+    assert asked[2:] == [2], "the same moment again: its newest row, and as many as at a bar"
     world.clock.at_ms += 3 * HOUR_MS
     ask(world.view((module,)))
     assert asked[3:] == [4]
