@@ -226,12 +226,12 @@ class Holdings:
 
         return import_paths(self._store, list(paths), **_named(symbol, interval, market), clock_ms=self.clock.now_ms(), progress=progress)
 
-    def import_upload(self, name: str, content: bytes, *, symbol: str | None = None, interval: str | None = None,
-                      market: str | None = None) -> ImportReport:
-        """One uploaded file."""
-        from data.importing.importer import import_bytes
+    def import_uploads(self, uploads: Iterable[tuple[str, bytes]], *, symbol: str | None = None, interval: str | None = None,
+                       market: str | None = None) -> ImportReport:
+        """Uploaded files, each its name and content, in the order of their names."""
+        from data.importing.importer import import_uploads
 
-        return import_bytes(self._store, name, content, **_named(symbol, interval, market), clock_ms=self.clock.now_ms())
+        return import_uploads(self._store, uploads, **_named(symbol, interval, market), clock_ms=self.clock.now_ms())
 
     def collector(self, symbols: tuple[str, ...] = (), *, ticks: bool = False, books: tuple[str, ...] = ()) -> Collecting:
         """What keeps the store current in the background; the caller starts and stops it."""

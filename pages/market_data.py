@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
@@ -16,6 +18,9 @@ from data.market import SeriesKey
 from data.view import NOT_KNOWN
 from pages.ui import sources_panel, widgets
 from pages.ui.session import ask_owner, collector, focus, guarded, kept, may_write, settle, show_world, workbench
+
+if TYPE_CHECKING:
+    from data.importing.importer import ImportReport
 
 sextant = workbench()
 here = focus()
@@ -73,17 +78,21 @@ def importing() -> None:
         go = st.form_submit_button("Import", type="primary", icon=":material/upload:")
     if go:
         options = {"symbol": symbol or None, "interval": interval or None, "market": None if market == "from the path" else market}
-        reports = []
         with st.status("Importing ...", expanded=True) as status:
             bar = st.empty()
 
             def progress(done: int, total: int, name: str) -> None:
                 bar.progress(done / max(1, total), f"{done} of {total}: {Path(name).name}")
 
+            def uploads() -> Iterator[tuple[str, bytes]]:
+                for done, file in enumerate(sorted(files, key=lambda f: f.name)):
+                    progress(done, len(files), file.name)
+                    yield file.name, file.getvalue()
+
+            reports: list[ImportReport] = []
             try:
-                for file in files or []:
-                    st.write(f"Reading {file.name}")
-                    reports.append(sextant.import_upload(file.name, file.getvalue(), **options))
+                if files:
+                    reports.append(sextant.import_uploads(uploads(), **options))
                 if folder.strip():
                     reports.append(sextant.import_files([Path(folder.strip()).expanduser()], **options, progress=progress))
                 status.update(label="Imported" if reports else "Nothing was chosen", state="complete" if reports else "error")
@@ -103,7 +112,8 @@ def imported(document: dict) -> None:
              "Conflicts": s.get("conflicts", 0), "Gaps": len(s["gaps"]), "Stored now": s["present"]} for s in document["series"]]
     if rows:
         added, there = sum(r["Added"] for r in rows), sum(r["Already there"] for r in rows)
-        st.success(f"{document['files']} files read: {added:,} candles added, {there:,} were there already.")
+        read = document["files"] - len(document["refused"])
+        st.success(f"{read:,} file{'s' if read != 1 else ''} read: {added:,} candles added, {there:,} were there already.")
         st.dataframe(rows, hide_index=True, width="stretch")
     refused = [*document["refused"], *(r for s in document["series"] for r in s["rejected"])]
     if refused:

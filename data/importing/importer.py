@@ -131,11 +131,13 @@ def import_paths(store: CandleStore, paths: Iterable[Path | str], *, symbol: str
     return work.finish()
 
 
-def import_bytes(store: CandleStore, name: str, data: bytes, *, symbol: str | None = None, interval: Interval | None = None,
-                 market: Market | None = None, clock_ms: int) -> ImportReport:
-    """The same for an upload: `name` is what the browser called it and is never used as a path."""
+def import_uploads(store: CandleStore, uploads: Iterable[tuple[str, bytes]], *, symbol: str | None = None,
+                   interval: Interval | None = None, market: Market | None = None, clock_ms: int) -> ImportReport:
+    """The same for uploads: their names are what the browser called them and are never used as paths. Give them in the order of their
+    names, for the same reason."""
     work = _Import(store, parse_symbol(symbol) if symbol else None, interval, market, clock_ms)
-    work.add(PurePath(name.replace("\\", "/")), name, data)
+    for name, data in uploads:
+        work.add(PurePath(name.replace("\\", "/")), name, data)
     return work.finish()
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from data.clock import iso, parse_time
 from data.errors import ImportRefused, InputError
 from data.frames import row_faults
-from data.importing.importer import ImportReport, import_bytes, import_paths, summary_text
+from data.importing.importer import ImportReport, import_paths, import_uploads, summary_text
 from data.market import Interval, Market, SeriesKey
 from data.storage.candles import CandleStore
 from tests.made_candles import JAN_2024, archive_text, made, plain_text, same, scaled, with_changes, without_optional
@@ -44,7 +44,7 @@ def zipped(name: str, text: str | bytes) -> bytes:
 
 def load(store: CandleStore, text: str | bytes, name: str = "BTCUSDT-1h.csv", **options) -> ImportReport:
     data = text.encode() if isinstance(text, str) else text
-    return import_bytes(store, name, data, **{"market": Market.SPOT, "clock_ms": NOW} | options)
+    return import_uploads(store, [(name, data)], **{"market": Market.SPOT, "clock_ms": NOW} | options)
 
 
 def only(report: ImportReport):

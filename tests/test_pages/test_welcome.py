@@ -119,7 +119,7 @@ def test_whoever_has_chosen_is_not_greeted(start, tmp_path, chosen):
     if chosen == "a setting":
         change_settings(settings, {"threads": 3})
     elif chosen == "a file":
-        assert sextant.import_upload("BTCUSDT-1h.csv", plain_text(made(48)).encode(), market="spot").series
+        assert sextant.import_uploads([("BTCUSDT-1h.csv", plain_text(made(48)).encode())], market="spot").series
     elif chosen == "an account":
         sextant.paper_open(Terms(("BTCUSDT",), "ema_cross", {}, {"interval": "1m", "market": "spot"}))
     test = start(world="real" if chosen == "another world" else "simulated")
