@@ -1,6 +1,6 @@
 """`python run.py bench [NAME ...]`: runs the benchmarks, one process each, and prints one table.
 
-With `--write` the table replaces the one in docs/performance.md.
+With `--write` the table replaces the one in docs/performance.md. A benchmark that fails is named, and the others go on.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -20,20 +21,27 @@ ONE = "import json, sys, importlib; print('\\n' + json.dumps(importlib.import_mo
 def main(arguments: list[str]) -> int:
     names = [a for a in arguments if not a.startswith("-")] or sorted(p.stem for p in HERE.glob("bench_*.py"))
     rows: list[dict] = []
+    failed = []
     for name in names:
         print(f"running {name} ...", file=sys.stderr, flush=True)
+        began = time.monotonic()
         done = subprocess.run([sys.executable, "-c", ONE, name], cwd=HERE.parent, capture_output=True, text=True)
         if done.returncode:
             print(done.stderr[-2000:], file=sys.stderr)
-            return 1
-        rows += json.loads(done.stdout.splitlines()[-1])
+            failed.append(name)
+            continue
+        found = json.loads(done.stdout.splitlines()[-1])
+        print(f"{table(found)}\n{name}: {time.monotonic() - began:.0f} s\n", file=sys.stderr, flush=True)
+        rows += found
     text = table(rows)
     print(text)
     if "--write" in arguments:
         page = DOCUMENT.read_text(encoding="utf-8")
         head, tail = page[: page.index(MARKS[0]) + len(MARKS[0])], page[page.index(MARKS[1]):]
         DOCUMENT.write_text(f"{head}\n\n{text}\n\n{tail}", encoding="utf-8")
-    return 0
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def table(rows: list[dict]) -> str:
