@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.dealing import Dealing
 from core.kept import Kept
-from data.market import Interval, SeriesKey
+from data.market import Interval
 
 if TYPE_CHECKING:
     from analysis.allocation.record import Record
@@ -25,7 +25,7 @@ class Allocating(Dealing):
 
     @cached_property
     def _allocations(self) -> Kept[Any]:
-        return Kept(ALLOCATIONS_KEPT)
+        return Kept(ALLOCATIONS_KEPT, self._turns)
 
     def allocation(self, asked: Asked, *, bands: bool = True) -> Allocation:
         """Weights by one method under what is wished (P1)."""
@@ -40,7 +40,8 @@ class Allocating(Dealing):
         from core.portfolio_risk import risk_of
 
         own = tuple(sorted((shocks or {}).items()))
-        return self._allocations.get(self._portfolio_version("risk", asked, (market_shock, own)),
+        held = tuple(sorted(self.held_weights().items())) if asked.wishes.turnover is not None else ()
+        return self._allocations.get(self._portfolio_version("risk", asked, (market_shock, own, held)),
                                      lambda: risk_of(self.allocation(asked), market_shock=market_shock, shocks=dict(own)))
 
     def allocation_record(self, asked: Asked, *, start_ms: int | None = None) -> Record:
@@ -69,7 +70,8 @@ class Allocating(Dealing):
         return send(self, plan)
 
     def _portfolio_version(self, what: str, asked: Asked, *more: Any) -> tuple[Any, ...]:
-        series = (SeriesKey(s, i, asked.market) for s in (*asked.symbols, REFERENCE) for i in self.intervals(s, asked.market))
+        wanted = {*asked.symbols, REFERENCE}  # asked for once: a reader makes its keys anew at every look
+        series = sorted((k for k in self.reader.keys() if k.market is asked.market and k.symbol in wanted), key=str)
         steps = (asked.interval, Interval.D1, Interval.H4, Interval.H1) if asked.method == "black-litterman" else ()
         lab = tuple(found.made_at for i in steps if (found := self.lab_result(i, asked.market)) is not None)
         return (what, self.world, asked, tuple(self.reader.version(k) for k in series), lab, *more)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ import numpy as np
 
 from core.badge import code_version
 from core.judging import Judging
+from core.kept import Kept
+from data.clock import iso, parse_time
 from data.errors import InputError, NoData, SextantError
 from data.frames import Candles
 from data.market import DAY_MS, Interval, Market, SeriesKey, parse_symbol
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
 TRAINING_BARS = 20_000
 DRIFT_ROWS = 500
+ENTRIES_KEPT = 8
 CODE = ("data", "analysis", "models")
 Tell = Callable[[int, int, str], None]
 
@@ -66,6 +71,11 @@ class Call:
                 "words": list(self.words)}
 
 
+def _shelved(version: str) -> str:
+    """A version of one series as it is, of several their hash: cut to a length, the last ones would not count."""
+    return version if "+" not in version else hashlib.sha256(version.encode()).hexdigest()
+
+
 @cache
 def _ledger_at(path: Path) -> Ledger:
     """One ledger a file, so that its connections are kept."""
@@ -76,6 +86,10 @@ def _ledger_at(path: Path) -> Ledger:
 
 class Forecasting(Judging):
     """Verbs over models. Models and the ledger live below the home folder, apart for each world."""
+
+    @cached_property
+    def _entries_kept(self) -> Kept[tuple[Entry, ...]]:
+        return Kept(ENTRIES_KEPT, self._turns)
 
     @property
     def _ledger(self) -> TrialLedger:
@@ -136,10 +150,15 @@ class Forecasting(Judging):
     # -- learning ---------------------------------------------------------------------------------------------------
 
     def _history(self, symbols: tuple[str, ...], interval: Interval, market: Market, bars: int) -> tuple[dict[str, Candles], str]:
-        keys = [self.key(s, interval, market) for s in dict.fromkeys(parse_symbol(s) for s in symbols)]
+        # In one order whoever asks: rows of one moment stand in the order of symbols, and tries are counted by their names.
+        keys = [self.key(s, interval, market) for s in sorted({parse_symbol(s) for s in symbols})]
         if not keys:
             raise InputError("expected at least one symbol, e.g. BTCUSDT")
         return {k.symbol: self.candles(k, bars=bars) for k in keys}, "+".join(self.reader.version(k) for k in keys)
+
+    def data_version(self, symbols: Iterable[str], interval: str | Interval, market: str | Market) -> str:
+        """Another value once the candles of any of these symbols are others."""
+        return _shelved("+".join(self.reader.version(self.key(s, interval, market)) for s in symbols))
 
     def train(self, symbols: tuple[str, ...], interval: str | Interval, market: str | Market = Market.SPOT, *, label: str,
               model: str | None = None, options: TrainOptions | None = None, bars: int = TRAINING_BARS, promote: bool = False,
@@ -154,6 +173,7 @@ class Forecasting(Judging):
         i, m = Interval.parse(str(interval)), Market.parse(str(market))
         candles, version = self._history(symbols, i, m, bars)
         names = tuple(candles)
+        slot, shelf = slot_name(m, names, i, label), self.shelf  # before the work: a refusal after it would cost an hour
         study = study_name("train", str(m), "+".join(names), str(i), label)
 
         options, code = options or TrainOptions(), code_version(CODE)
@@ -165,42 +185,62 @@ class Forecasting(Judging):
 
             own = honesty.Moments.of(daily)
             count, tried = self._ledger.others(study, this.key)  # this try is not written yet, and is one of them
-            ratios = np.append(tried, own.sharpe)
-            variance = float(np.nanvar(ratios, ddof=1)) if np.isfinite(ratios).sum() > 1 else 0.0
+            variance = honesty.variance_of_tries(np.append(tried, own.sharpe), tries=count + 1, periods=own.n)
             return honesty.deflated_sharpe(own, variance=variance, trials=float(count + 1))
 
         result = train(candles, label, model, options, progress=progress or (lambda done, total, words: None),
                        on_fold=on_fold or (lambda fold: None), deflated=deflated)
         self._ledger.record([result.trial(study, version, code)])
-        slot, shelf = slot_name(m, names, i, label), self.shelf
+        result = replace(result, notes=(*result.notes, *self._searched(study, options, result)))
         serving = shelf.in_use(slot)
         compared = None if serving.model is None else beside(serving.model, serving.id, result)
         if compared is not None:
             result = replace(result, model=replace(result.model, metrics=dict(result.model.metrics) | {"beside": compared.document()}))
-        number = shelf.add(slot, result.model, data_version=version[:64], code_version=code)
+        number = shelf.add(slot, result.model, data_version=_shelved(version), code_version=code)
         first = shelf.champion(slot) is None
         if promote or first:
             shelf.promote(number, by="first of its slot" if first else "asked for at the training")
         return Trained(number, promote or first, result, compared)
 
+    def _searched(self, study: str, options: TrainOptions, result: TrainResult) -> tuple[str, ...]:
+        """Where parameters came from a search, and blocks are judged on history it has looked at: in words, for no figure shows it."""
+        from models.tune import FIRST_SHARE
+
+        own = dict(options.parameters).items()
+        if not own or not any(own <= tried.items() for tried in self._ledger.parameters(study, "tune")):
+            return ()
+        start, end = (parse_time(str(result.model.config[n])) for n in ("start", "end"))
+        until = iso(start + int(FIRST_SHARE * (end - start)))
+        seen = sum(fold["start"] < until for fold in result.folds)
+        if not seen:
+            return ()
+        return (f"its parameters were found on the history up to about {until[:10]}, and {seen} of {len(result.folds)} judged blocks begin "
+                "before: they are not unseen. Judge by fewer blocks, or train on a longer history",)
+
     def tune(self, symbols: tuple[str, ...], interval: str | Interval, market: str | Market = Market.SPOT, *, label: str,
              model: str | None = None, options: TrainOptions | None = None, bars: int = TRAINING_BARS, trials: int = 50,
              progress: Tell | None = None) -> TuneResult:
-        """Search parameters on the first part of the history; a killed search goes on where it was."""
+        """Search parameters on the first part of the history; a killed search goes on where it was, for a week of candles."""
+        from models.train import TrainOptions
         from models.trials import study_name
         from models.tune import tune
 
         i, m = Interval.parse(str(interval)), Market.parse(str(market))
         candles, version = self._history(symbols, i, m, bars)
         study = study_name("train", str(m), "+".join(candles), str(i), label)
-        return tune(candles, label, model, options, storage=self._modelled / "tuning.sqlite", study=study, ledger=self._ledger,
-                    data_version=version[:64], trials=trials, progress=progress or (lambda done, total, words: None))
+        asked = {k: v for k, v in (options or TrainOptions()).document().items() if k not in ("seed", "threads")}
+        week = max(int(c.close_time[-1]) if len(c) else 0 for c in candles.values()) // (7 * DAY_MS)
+        told = hashlib.sha256(json.dumps([model, asked, bars, week], sort_keys=True).encode()).hexdigest()[:16]
+        return tune(candles, label, model, options, storage=self._modelled / "tuning.sqlite", study=study, search=f"{study}/{told}",
+                    ledger=self._ledger,
+                    data_version=version, trials=trials, progress=progress or (lambda done, total, words: None))
 
     # -- the shelf --------------------------------------------------------------------------------------------------
 
     def models(self, slot: str | None = None) -> tuple[Entry, ...]:
-        """Every version, with what it scored and whether it serves."""
-        return self.shelf.entries(slot)
+        """Every version, with what it scored and whether it serves; kept while no file of the shelf changes."""
+        shelf = self.shelf
+        return self._entries_kept.get((self.world, slot, shelf.state(slot)), lambda: shelf.entries(slot))
 
     # -- saying, and what came of it --------------------------------------------------------------------------------
 

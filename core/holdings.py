@@ -15,7 +15,7 @@ from analysis.kept_rows import KeptRows
 from analysis.module import ScoreModule, Timeline
 from analysis.scorecard import Scorecard
 from core.jobs import Jobs
-from core.kept import Kept
+from core.kept import Kept, Turns
 from core.outside import Outside
 from core.settings import Settings
 from data.clock import Clock, age_text, iso
@@ -78,12 +78,13 @@ class Holdings:
         self._fits = fits
         self._rows = KeptRows()  # both worlds in one: what is kept is proven by content
         self._configuration = tuple(repr(m.config) for m in modules)
-        self._cards: Kept[Scorecard] = Kept(SCORECARDS_KEPT)
-        self._timelines: Kept[Timeline] = Kept(TIMELINES_KEPT)
-        self._lines: Kept[CompositeLine] = Kept(TIMELINES_KEPT)
-        self._maps: Kept[LiquidationPicture] = Kept(16)
-        self._signals: Kept[SignalCard] = Kept(512)
-        self._qualities: Kept[QualityReport] = Kept(64)
+        self._turns = turns = Turns(settings.threads)
+        self._cards: Kept[Scorecard] = Kept(SCORECARDS_KEPT, turns)
+        self._timelines: Kept[Timeline] = Kept(TIMELINES_KEPT, turns)
+        self._lines: Kept[CompositeLine] = Kept(TIMELINES_KEPT, turns)
+        self._maps: Kept[LiquidationPicture] = Kept(16, turns)
+        self._signals: Kept[SignalCard] = Kept(512, turns)
+        self._qualities: Kept[QualityReport] = Kept(64, turns)
 
     # -- what is there ------------------------------------------------------------------------------------------
 
