@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from core.logbook import unexpected
 from core.outside import Outside, stream_bases
 from core.settings import Settings
 from data.clock import Clock
 from data.errors import LockHeld, SextantError
-from data.market import HOUR_MS, Interval, Market, Provenance, SeriesKey
+from data.market import HOUR_MS, MINUTE_MS, Interval, Market, Provenance, SeriesKey
 from data.storage.candles import CandleStore
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 HISTORY_BARS = 4_000  # past the longest history a module declares
 DAILY_BARS = 1_000
 AFTER_CLOSE_S = 3.0  # a closing candle is final by then
+AGAIN_MS = 30_000  # after so long a candle that REST did not have or give is asked for again
+HISTORY_AGAIN_MS = 15 * MINUTE_MS
+STREAMS_AGAIN_MS = MINUTE_MS
 LOOK_S = 1.0
+LOOKED_AT_S = 0.5  # a lock held for longer is a collector's, not somebody's look at it
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,9 @@ class Collecting:
         watched = tuple(symbols) or settings.watchlist
         self.keys = tuple(SeriesKey(s, i, settings.market) for i in dict.fromkeys((settings.interval, Interval.D1)) for s in watched)
         self._ticks, self._books = ticks, tuple(books)
-        self._lock = FileLock(settings.home / "collector.lock")
+        self._lock = FileLock(settings.home / "collector.lock", thread_local=False)  # taken by who starts, given back by the thread
+        self._changing = threading.Lock()
+        self._behind: set[SeriesKey] = set()  # whose history could not be had whole
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._streams: LiveStreams | None = None
@@ -67,37 +74,46 @@ class Collecting:
         self._state = "stopped"
 
     def start(self) -> None:
-        """Begin in the background.
+        """Begin in the background. Where the home cannot be written nothing begins, and the state says why.
 
         Raises
         ------
         LockHeld
-            When another process collects into this home already.
+            When another process collects into this home already, or this one has not yet ended what it was told to stop.
         """
-        if self.running:
-            return
-        self._settings.home.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            self._state, self._words = "elsewhere", "another process collects into this folder"
-            raise LockHeld(f"{self._words} ({self._settings.home}); stop it first or let it go on") from None
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="sextant-collector", daemon=True)
-        self._thread.start()
+        with self._changing:
+            if self.running:
+                if self._stop.is_set():
+                    raise LockHeld("the collector is still ending its last request; start it again in a moment")
+                return
+            try:
+                self._settings.home.mkdir(parents=True, exist_ok=True)
+                self._lock.acquire(timeout=LOOKED_AT_S)
+            except Timeout:
+                self._state, self._words = "elsewhere", "another process collects into this folder"
+                raise LockHeld(f"{self._words} ({self._settings.home}); stop it first or let it go on") from None
+            except OSError as error:
+                self._state = "interrupted"
+                self._words = f"{self._settings.home} cannot be written ({error.strerror or error}): nothing is collected"
+                return
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._run, name="sextant-collector", daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
-        """End the streams and the thread; what is queued is stored first."""
+        """End the streams and the thread; what is queued is stored first. One that hangs in a request is left to end by itself."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(20)
-        self._thread = None
+        thread = self._thread
+        if thread is not None:
+            thread.join(20)
 
     @property
     def running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
     def state(self) -> CollectorState:
+        if self._state == "elsewhere" and self._free():
+            self._state, self._words = "stopped", "the process that collected has ended; nothing is collected until it is started again"
         rows = tuple(self._streams.health()) if self._streams is not None else ()
         if self._state == "live" and rows:
             bad = [row for row in rows if not row.good]
@@ -105,12 +121,22 @@ class Collecting:
                                   self._lacking)
         return CollectorState(self._state, self._words, rows, self._lacking)
 
+    def _free(self) -> bool:
+        """Whether nobody holds the folder any more."""
+        with self._changing:
+            try:
+                with self._lock.acquire(timeout=0):
+                    return not self.running
+            except OSError:  # Timeout is one
+                return False
+
     # -- the thread ---------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
             self._outside.aggregator().start_probe()
-            self._history()
+            self._state = "fetching history"
+            self._history(self.keys)
             if self._stop.is_set():
                 return
             self._streams = self._live_streams()
@@ -119,28 +145,38 @@ class Collecting:
             self._attend(self._streams)
         except SextantError as error:
             self._state, self._words = "interrupted", str(error)
+        except Exception as error:  # noqa: BLE001 - a thread that ends in silence would leave its last words standing
+            self._state, self._words = "interrupted", f"collecting ended ({unexpected(error)}); details are in the log"
         finally:
             if self._streams is not None:
                 self._streams.stop()
             self._state = "stopped" if self._stop.is_set() else self._state
             self._lock.release()
 
-    def _history(self) -> None:
-        """What the modules need of the past; whatever fails is tried again by the streams' own catching up."""
-        self._state = "fetching history"
-        for n, key in enumerate(self.keys, start=1):
+    def _history(self, keys: Sequence[SeriesKey]) -> None:
+        """What the modules need of the past, and holes in it; whatever fails is tried again every quarter of an hour."""
+        for n, key in enumerate(keys, start=1):
             if self._stop.is_set():
                 return
-            what = self._words = f"Fetching the history of {key} ({n} of {len(self.keys)})"
-            bars = DAILY_BARS if key.interval is Interval.D1 else HISTORY_BARS
+            what = self._words = f"Fetching the history of {key} ({n} of {len(keys)})"
+            now, last = self._clock.now_ms(), self._store.last_close_ms(key)
+            start = now - (DAILY_BARS if key.interval is Interval.D1 else HISTORY_BARS) * key.interval.ms
+            if last is not None:  # what lies behind it may have been away for longer
+                start = min(start, last + 1 - key.interval.ms)
 
             def tell(step: Progress, what: str = what) -> None:
                 self._words = f"{what}: {step.note}" if step.note else what
 
+            failed = ""
             try:
-                self._outside.catch_up([key], most_bars=bars, progress=tell, cancelled=self._stop.is_set)
+                report = self._outside.backfill([key], start, now, progress=tell, cancelled=self._stop.is_set)
+                failed = "; ".join(one.failed for one in report.series if one.failed)
             except SextantError as error:
-                self._words = str(error)
+                failed = str(error)
+            self._behind.discard(key)
+            if failed:
+                self._behind.add(key)
+                self._words = failed
 
     def _observe(self) -> None:
         """Positioning and macro series; what cannot be had now is asked for again in an hour."""
@@ -152,24 +188,46 @@ class Collecting:
             self._lacking = (str(error),)
 
     def _attend(self, streams: LiveStreams) -> None:
-        """Positioning every hour; and while the streams are not live, REST fetches each candle after its close."""
-        asked = {key: self._clock.now_ms() for key in self.keys}
-        observed_ms = 0
+        """Positioning every hour, a history that is not whole every quarter; and while the streams are not live, REST fetches each
+        candle after its close. Nothing that goes wrong in one round keeps the next from coming."""
+        now = self._clock.now_ms()
+        settled = {key: _due_ms(key, now) for key in self.keys}
+        tried, observed_ms, history_ms, restarted_ms = dict.fromkeys(self.keys, 0), 0, now, now
         while not self._stop.wait(self._look_s):
-            if self._clock.now_ms() - observed_ms >= HOUR_MS:
-                observed_ms = self._clock.now_ms()
-                self._observe()
-            if streams.running and all(row.good for row in streams.health()):
-                continue
-            now = self._clock.now_ms()
-            for key in self.keys:
-                due = key.interval.floor(now) + int(AFTER_CLOSE_S * 1000)
-                if asked[key] < due <= now and not self._stop.is_set():
-                    asked[key] = now
-                    try:
-                        self._outside.catch_up([key], most_bars=500)
-                    except SextantError as error:
-                        self._words = str(error)
+            try:
+                now = self._clock.now_ms()
+                if _passed(observed_ms, now, HOUR_MS):
+                    observed_ms = now
+                    self._observe()
+                if self._behind and _passed(history_ms, now, HISTORY_AGAIN_MS):
+                    history_ms = now
+                    self._history(tuple(key for key in self.keys if key in self._behind))
+                if not streams.running and _passed(restarted_ms, now, STREAMS_AGAIN_MS):
+                    restarted_ms = now
+                    streams.start()  # its thread broke; why stands in the log and in its health row
+                if streams.running and all(row.good for row in streams.health()):
+                    continue
+                for key in self.keys:
+                    now = self._clock.now_ms()
+                    due = _due_ms(key, now)
+                    if settled[key] != due and _passed(tried[key], now, AGAIN_MS) and not self._stop.is_set():
+                        tried[key] = now
+                        if self._closed(key):
+                            settled[key] = due
+            except Exception as error:  # noqa: BLE001 - the next round comes all the same
+                self._words = f"a round of the collector failed ({unexpected(error)}); details are in the log"
+                self._stop.wait(10 * self._look_s)
+
+    def _closed(self, key: SeriesKey) -> bool:
+        """Fetch what closed since the last stored candle; whether nothing is missing now."""
+        try:
+            report = self._outside.catch_up([key], most_bars=500, cancelled=self._stop.is_set)
+        except SextantError as error:
+            self._words = str(error)
+            return False
+        failed = [one.failed for one in report.series if one.failed]
+        self._words = failed[0] if failed else self._words
+        return not failed and not any(one.unresolved_bars for one in report.series)
 
     def _live_streams(self) -> LiveStreams:
         from data.storage.flow_shelf import FlowShelf
@@ -199,3 +257,14 @@ class Collecting:
                           flow_provenance=str(provenance),
                           snapshots={m: self._outside.snapshot_taker(m) for m in Market})
         return LiveStreams(plan, sources, clock=self._clock, random=Random(self._clock.now_ms()), sleep=self._sleep)
+
+
+def _due_ms(key: SeriesKey, now_ms: int) -> int:
+    """When the newest candle that is final by now became it."""
+    after = int(AFTER_CLOSE_S * 1000)
+    return key.interval.floor(now_ms - after) + after
+
+
+def _passed(then_ms: int, now_ms: int, wait_ms: int) -> bool:
+    """Whether the wait is over; a clock that was set back ends it too."""
+    return not 0 <= now_ms - then_ms < wait_ms

@@ -23,7 +23,7 @@ def disagreements(sextant: Holdings, key: SeriesKey) -> tuple[Disagreement, ...]
         return ()
     found = list(conflicts_disagree(key, sextant.conflicts(key)))
     store = sextant.outside.observations()
-    held = [k for k in store.keys() if k.symbol == key.symbol]
+    held = store.keys(key.symbol)
     for kind in COMPARED:
         venues = {k.venue: k for k in held if k.kind is kind}
         if VENUE in venues:

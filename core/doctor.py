@@ -51,6 +51,18 @@ def examine(sextant: Sextant) -> tuple[Check, ...]:
     status = sextant.status()
     newest = "" if status.newest_close_ms is None else f", newest candle {iso(status.newest_close_ms)}, {status.words}"
     checks.append(Check("world", True, f"{status.world}: {status.provenance}{newest}"))
-    checks.append(Check("clock", True, f"this computer says {iso(sextant.clock.now_ms())}; no exchange is asked yet"))
+    checks.append(_clock(sextant))
     checks.append(Check("settings", True, f"{len(settings.watchlist)} symbols watched at {settings.interval}, {settings.market}"))
     return tuple(checks)
+
+
+def _clock(sextant: Sextant) -> Check:
+    """Against the exchange's where it was asked; nobody is asked for it."""
+    from data.sources.health import CLOCK_LIMIT_MS
+
+    offset, says = sextant.outside.clock_offset_ms(), f"this computer says {iso(sextant.clock.now_ms())}"
+    if offset is None:
+        return Check("clock", True, f"{says}; no exchange is asked yet")
+    good = abs(offset) <= CLOCK_LIMIT_MS
+    return Check("clock", good, f"{says}, the exchange's clock is {abs(offset) / 1000:.1f} s {'ahead' if offset > 0 else 'behind'}"
+                 + ("" if good else ": set this computer's clock"), 0 if good else 1)

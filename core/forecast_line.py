@@ -116,9 +116,10 @@ def forecast_line(model: TrainedModel, model_id: str, key: SeriesKey, history: C
             reasons, drivers = said[-1].reasons, _drivers(model, rows.take(slice(-1, None)))
     elif np.isfinite(probability[-1]).all():
         reasons = ()
-    newest = probability[-1]
+    newest, span = probability[-1], horizon * key.interval.ms
+    known_ms = int(shown.close_time[-1]) - span + 1  # a moment of the past does not know how the bars after it were forecast
     record = {c: found for k, c in enumerate(classes) if model.past is not None and np.isfinite(newest[k])
-              and (found := model.past.happened(k, float(newest[k]), horizon=horizon)) is not None}
+              and (found := model.past.happened(k, float(newest[k]), horizon=horizon, before_ms=known_ms)) is not None}
     return ForecastLine(model_id, model.kind, str(model.config["label"]), horizon, float(model.config["cost"]), classes, probability,
                         abstained, fresh, tuple(reasons), record, dict(model.metrics.get("verdict") or {}), drivers)
 

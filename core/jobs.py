@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 REPORT_EVERY_S = 0.25
 MOST_ID = 2**63 - 1  # what SQLite can look for
 KEPT = 200  # finished jobs that are remembered
+LOOKED_AT_S = 2.0  # a lock held for longer than a look is another child's
+GRACE_MS = 15_000  # in which a child that was started takes its lock
 OPEN = ("waiting", "running")
 
 _SCHEMA = """
@@ -97,8 +99,10 @@ class Jobs:
             number = found[0] if found else db.execute(
                 "insert into jobs (kind, arguments, state, created_ms) values (?, ?, 'waiting', ?)",
                 (kind, text, self._clock.now_ms())).lastrowid
-            db.execute("delete from jobs where state not in ('waiting', 'running') and id <= "
-                       "(select max(id) from jobs) - ?", (KEPT,))
+            old = db.execute("delete from jobs where state not in ('waiting', 'running') and id <= "
+                             "(select max(id) from jobs) - ? returning id", (KEPT,)).fetchall()
+        for (gone,) in old:  # nobody asks for its lock any more
+            (self._folder / f"{gone}.lock").unlink(missing_ok=True)
         return self.get(int(number or 0))
 
     def get(self, number: int) -> Job:
@@ -135,7 +139,11 @@ class Jobs:
                 if live >= self._limit or waiting is None:
                     return started
                 db.execute("update jobs set state = 'running', started_ms = ? where id = ?", (self._clock.now_ms(), waiting[0]))
-            self._spawn(waiting[0])
+            try:
+                self._spawn(waiting[0])
+            except OSError as error:  # no memory or no room for a process
+                self._finish(waiting[0], "failed", f"no process could be started for it ({error.strerror or error}); try again later", None)
+                return started
             started.append(waiting[0])
 
     # -- what the child does ------------------------------------------------------------------------------------
@@ -145,7 +153,7 @@ class Jobs:
         job = self.get(number)
         lock = self._lock(number)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=LOOKED_AT_S)  # a page that looks for dead children holds it for a moment
         except Timeout:
             raise InputError(f"job {number} is already being done by another process") from None
         try:
@@ -161,7 +169,9 @@ class Jobs:
         if job.kind not in works:
             return "failed", f"unknown kind of job {job.kind!r}; known: {', '.join(works)}", None
         try:
-            return "done", "", works[job.kind](job.arguments, self._reporter(job.id))
+            result = works[job.kind](job.arguments, self._reporter(job.id))
+            json.dumps(result)  # one that cannot be kept is an error of the job, not the end of this process without a word
+            return "done", "", result
         except Cancelled:
             return "cancelled", "stopped by the user", None
         except SextantError as error:
@@ -206,7 +216,7 @@ class Jobs:
             except Timeout:
                 continue
             lock.release()
-            if self._clock.now_ms() - (started_ms or 0) > 15_000:
+            if not 0 <= self._clock.now_ms() - (started_ms or 0) <= GRACE_MS:  # nor may a clock that was set back hold the queue
                 self._finish(number, "interrupted", "its process ended unexpectedly; start it again, it resumes", None)
 
     def _spawn(self, number: int) -> None:

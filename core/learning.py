@@ -11,6 +11,7 @@ from core.badge import code_version
 from core.forecasting import CODE, TRAINING_BARS, Tell, Trained
 from core.jobs import Cancelled
 from core.trying import Trying
+from data.clock import parse_time
 from data.errors import NoData, SextantError
 from data.market import DAY_MS, Interval, Market, SeriesKey
 from data.storage.durable import no_fault, replace_file
@@ -74,12 +75,12 @@ class Learning(Trying):
         age = (self.clock.now_ms() - newest.created_ms) / DAY_MS
         if age < every_days and not proposed:
             return Retrained(slot, None, f"{newest.id} is {age:.1f} days old: young enough")
-        version = "+".join(self.reader.version(self.key(s, config["interval"], key.market)) for s in config["symbols"])
-        if version[:64] == newest.data_version:
+        if self.data_version(config["symbols"], config["interval"], key.market) == newest.data_version:
             return Retrained(slot, None, f"no candle is newer than {newest.id}; back-fill or collect first")
         given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in config["options"].items()
                                  if n in TrainOptions.__dataclass_fields__}
-        bars = int(config["rows"]) + int(config["horizon"]) + 1 if given["sampling"] == "all" else TRAINING_BARS
+        each = int(config["rows"]) // len(config["symbols"]) + int(config["horizon"]) + 1
+        bars = int(config.get("bars") or (each if given["sampling"] == "all" else TRAINING_BARS))  # of each symbol; older ones do not say
         done = self.train(tuple(config["symbols"]), key.interval, key.market, label=config["label"], model=newest.kind,
                           options=TrainOptions(**given), bars=bars, progress=told)
         why = "the market had drifted twice in a row" if proposed and age < every_days else f"{newest.id} was {age:.1f} days old"
@@ -90,8 +91,8 @@ class Learning(Trying):
         path = self._modelled / "watch.json"
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-            days = dict(kept.get(slot, {})) if kept.get(f"{slot} of") == entry.id else {}
-        except (OSError, ValueError, AttributeError):
+            days = {str(int(day)): alert is True for day, alert in kept.get(slot, {}).items()} if kept.get(f"{slot} of") == entry.id else {}
+        except (OSError, ValueError, AttributeError, TypeError):
             kept, days = {}, {}  # a lost record costs one day of waiting
         today = str(self.clock.now_ms() // DAY_MS)
         days[today] = self.drift_of(self.shelf.load(entry.id), key, entry.id).alert
@@ -144,6 +145,11 @@ class Learning(Trying):
             return PathForecast(key.symbol, int(candles.close_time[-1]), float(candles.close[-1]), (), 0.0,
                                 f"{word} of {key.symbol} {key.interval}; train the four, run: python -m core forecast {key.symbol} "
                                 f"--interval {key.interval} --train")
+        learned = max(str(m.config.get("learned_until") or m.config["end"]) for m in models.values())
+        if int(candles.close_time[-1]) < parse_time(learned):
+            return PathForecast(key.symbol, int(candles.close_time[-1]), float(candles.close[-1]), (), 0.0,
+                                f"the path models of {key.symbol} {key.interval} have learned from everything up to {learned}: of an "
+                                "earlier bar they know what came of it, so that is no forecast; ask about a later one")
         return forecast_path(models, key.symbol, candles)
 
 

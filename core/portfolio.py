@@ -213,7 +213,8 @@ def allocate(sextant: Judging, asked: Asked, *, held: Mapping[str, float] | None
         For a symbol that is not stored, or where nothing is known at the moment.
     """
     table = table_of(sextant, asked.symbols, asked.interval, asked.market, at_ms=asked.at_ms, rows=asked.rows)
-    daily = _daily(sextant, asked) if asked.interval.ms <= DAY_MS else table
+    in_days = all(any(i.ms <= DAY_MS for i in sextant.intervals(s, asked.market)) for s in asked.symbols)
+    daily = _daily(sextant, asked) if in_days else table
     moment = asked.at_ms if asked.at_ms is not None else sextant.clock.now_ms()
     views = lab_views(sextant, asked.symbols, asked.market, asked.interval, moment) if asked.method == "black-litterman" else Views(
         {}, {}, NO_VIEW + ": only Black-Litterman asks for views")

@@ -132,7 +132,8 @@ def rebalancing(sextant: Dealing, found: Allocation, *, band: float = BAND) -> R
             left.append((symbol, now, wanted, order))
         else:
             (purchases if order.kind == "place" else sales).append(order)
-    purchases = _affordable(purchases, sales, float(status["cash"]), equity, sextant, account.terms.market, costs, notes)
+    purchases = _affordable(purchases, sales, float(status["cash"]), equity, sextant, account.terms.market, costs, notes,
+                            left)
     return Rebalancing(account.number, equity, band, (*sales, *purchases), tuple(left), tuple(notes), _problem(status), status["as_of"])
 
 
@@ -171,8 +172,8 @@ def _order(sextant: Dealing, symbol: str, market: Market, held: dict[str, Any] |
 
 
 def _affordable(purchases: list[Order], sales: list[Order], cash: float, equity: float, sextant: Dealing, market: Market, costs: float,
-                notes: list[str]) -> list[Order]:
-    """Purchases cut alike where cash and sales do not pay for them and their costs."""
+                notes: list[str], left: list[tuple[str, float, float, str]]) -> list[Order]:
+    """Purchases cut alike where cash and sales do not pay for them and their costs; each then says how far it gets."""
     if market is not Market.SPOT or not purchases:
         return purchases
     room = cash + math.fsum(o.notional - o.cost for o in sales)
@@ -185,7 +186,11 @@ def _affordable(purchases: list[Order], sales: list[Order], cash: float, equity:
         contract = _contract(sextant, o.symbol, market)
         quantity = floor_quantity(o.quantity * share, contract.steps_per_unit)
         if quantity * o.price >= contract.minimum_notional and quantity > 0:
-            kept.append(Order(o.symbol, o.kind, o.side, quantity, o.price, o.now, o.target, quantity * o.price * costs))
+            kept.append(Order(o.symbol, o.kind, o.side, quantity, o.price, o.now, o.now + quantity * o.price / equity,
+                              quantity * o.price * costs))
+        else:
+            left.append((o.symbol, o.now, o.target, f"cash pays for {max(share, 0.0):.0%} of the purchases, of this one for less than the "
+                                                    f"smallest order, {contract.minimum_notional:g}"))
     if share < 0.99:
         notes.append(f"cash pays for {share:.0%} of the purchases; the rest needs another plan once the sales are done")
     return kept

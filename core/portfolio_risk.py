@@ -78,7 +78,8 @@ def risk_of(found: Allocation, *, market_shock: float = -0.2, shocks: Mapping[st
     market = table.market()
     columns = [table.names.index(n) for n in p.names]
     returns, weights = table.returns[:, columns], p.weights
-    whole = returns[np.isfinite(returns).all(axis=1)] @ weights
+    mine = np.where(weights != 0, returns, 0.0)  # what is not held has no say in which days are known
+    whole = mine[np.isfinite(mine).all(axis=1)] @ weights
     recent, base = slice(-BETA_DAYS, None), market[-BETA_DAYS:]
     down = np.array([conditional_beta(returns[recent, i], base) for i in range(len(columns))])
     up = [conditional_beta(returns[recent, i], base, down=False) for i in range(len(columns))]
@@ -87,13 +88,14 @@ def risk_of(found: Allocation, *, market_shock: float = -0.2, shocks: Mapping[st
         depth[i, j] = depth[j, i] = drawdown_correlation(returns[recent, i], returns[recent, j])
     crashes = [replay(c, table.open_time, returns, p.names, weights, down, market, known_ms=found.as_of_ms + 1) for c in CRASHES]
     reference = REFERENCE if REFERENCE in table.names else "the equal-weight mean"
-    hedge = hedge_ratio(returns[recent] @ weights, base)
-    tails, tests, notes = _tails(whole)
+    hedge = hedge_ratio(mine[recent] @ weights, base)
+    tails, tests, notes = _tails(whole) if table.interval is Interval.D1 else ([], [], [
+        f"no days of these symbols are stored, only bars of {table.interval}: what a day could lose is not known; back-fill 1d candles"])
     var = next((t["var_99"] for t in tails if t["name"] == "stated"), None)
     known = [(c["name"], c["loss"]) for c in crashes if c["loss"] is not None]
-    spans = [s | {"from": iso(s.pop("first_ms"))[:10], "to": iso(s.pop("last_ms"))[:10]} for s in worst_spans(table.open_time, returns,
+    spans = [s | {"from": iso(s.pop("first_ms"))[:10], "to": iso(s.pop("last_ms"))[:10]} for s in worst_spans(table.open_time, mine,
                                                                                                               weights)]
-    past = returns[recent][np.isfinite(returns[recent]).all(axis=1)]
+    past = mine[recent][np.isfinite(mine[recent]).all(axis=1)]
     exits = {str(capital): _exit_cost(found, columns, capital) for capital in EXIT_CAPITALS}
     formulas = stresses(weights, p.covariance * (p.bars_per_year / 365.0), down, past) if p.rows else {}
     advice = advise(p.names, weights, p.risk, returns, var=math.nan if var is None else var, hedge=hedge, hedged_by=reference,

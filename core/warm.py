@@ -20,12 +20,16 @@ def compile_in_a_child() -> None:
     """Fill the kernel folder from a child process of low priority; whatever goes wrong, the plain kernels go on."""
     root = Path(__file__).resolve().parent.parent
     try:
-        subprocess.run([sys.executable, "-m", "core.warm"], cwd=root, timeout=PATIENCE_S, check=False, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run([sys.executable, "-m", "core.warm"], cwd=root, timeout=PATIENCE_S, check=False, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired) as error:
+        why = str(error)
+    else:
+        why = f"the child ended with {done.returncode}" if done.returncode else ""
+    if why:
         from loguru import logger
 
-        logger.warning(f"kernels were not compiled ({error}); the plain ones go on")
+        logger.warning("kernels were not compiled ({}); the plain ones go on", why)
 
 
 def load_kernels() -> None:

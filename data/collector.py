@@ -260,10 +260,10 @@ class _Backfill:
         left_s = max(0.05, (limit.retry_at_ms - self._clock.now_ms()) / 1000)
         if self._waited_s + left_s > LONGEST_WAIT_S:
             raise limit
-        self._tell(report, report.wanted_bars - _bars(missing_ranges(self._store, report.key, report.start_ms, report.end_ms), report.key),
-                   0.0, note=str(limit))
+        settled = report.wanted_bars - _bars(missing_ranges(self._store, report.key, report.start_ms, report.end_ms), report.key)
         self._waited_s += left_s
         while left_s > 0 and not self._cancelled():
+            self._tell(report, settled, 0.0, note=str(limit))  # each time: whoever is told may want to stop, and says so by raising
             step = min(left_s, 1.0)
             self._sleep(step)
             left_s -= step

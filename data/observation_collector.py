@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data.clock import Clock
-from data.errors import InputError, RateLimited, SourceError
-from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Market, parse_symbol
+from data.errors import DataError, InputError, LockHeld, RateLimited, SourceError
+from data.market import DAY_MS, HOUR_MS, MINUTE_MS, VENUE, Market, parse_symbol
 from data.observations import Kind, home_of
 from data.sources.aggregator import BinanceAggregator
 from data.sources.archive import Archive
@@ -80,8 +80,10 @@ def collect_observations(store: ObservationStore, aggregator: BinanceAggregator,
                     if waited_s + left_s > LONGEST_WAIT_S or cancelled():
                         raise
                     waited_s += left_s
-                    sleep(left_s)
-        except (SourceError, InputError) as error:
+                    while left_s > 0 and not cancelled():
+                        sleep(min(left_s, 1.0))
+                        left_s -= 1.0
+        except (SourceError, InputError, DataError, LockHeld) as error:  # a store that is full or busy now may not be for the next kind
             one.failed = str(error)
         out.append(one)
         if progress is not None:
@@ -118,8 +120,8 @@ def _stretches(store: ObservationStore, symbol: str, kind: Kind, market: Market,
     if kind in NOW_KINDS or kind not in PERIOD_MS:
         return [(start_ms, end_ms)]
     home, where = home_of(symbol, kind, market)
-    stored = [store.read(key, start_ms, end_ms).event_time for key in store.keys()
-              if (key.symbol, key.kind, key.market) == (home, kind, where) and (where == "none" or key.venue == "binance")]
+    stored = [store.read(key, start_ms, end_ms).event_time for key in store.keys(home, kind)
+              if key.market == where and (where == "none" or key.venue == VENUE)]
     have = np.unique(np.concatenate(stored)) if stored else np.empty(0, np.int64)
     if not len(have):
         return [(start_ms, end_ms)]

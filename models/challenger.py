@@ -52,10 +52,10 @@ def beside(champion: TrainedModel, champion_id: str, result: TrainResult) -> Bes
     """
     held, kind = result.out_of_fold, result.model.kind
     data = held.data
-    same = (champion.config["label"], champion.config["horizon"], set(champion.config["symbols"])) == (
-        data.label, data.horizon, set(data.rows.symbols))
+    same = (champion.config["label"], champion.config["horizon"], champion.config["interval"], float(champion.config["cost"]),
+            set(champion.config["symbols"])) == (data.label, data.horizon, data.rows.interval.value, data.cost, set(data.rows.symbols))
     if not same or champion.features != data.rows.names:
-        return _nothing(champion_id, 0, "they were asked different things: another horizon, other symbols or features")
+        return _nothing(champion_id, 0, "they were asked different things: another horizon, interval or cost, other symbols or features")
     if result.model.config["options"]["mode"] == "cpcv":
         return _nothing(champion_id, 0, "the challenger was judged by splits that look both ways in time; train it walk-forward")
     learned = parse_time(str(champion.config.get("learned_until") or champion.config["end"]))

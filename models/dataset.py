@@ -259,12 +259,15 @@ def make_dataset(candles: Mapping[str, Candles], label: str, config: LabelConfig
             kept[mine] &= before[np.minimum(end[mine], len(c) - 1) + 1] == before[bars]
     classes = {"binary": (0, 1), "three": (-1, 0, 1)}.get(kind.task, ())
     data = Dataset(rows, y, ret, rows.close_time, t1, end, label, kind.task, classes, config.cost).take(np.flatnonzero(kept))
+    if len(data) < LEAST_ROWS:
+        holes = sum(len(np.unique(c.segment_start)) - 1 for c in candles.values() if len(c))
+        raise NoData(f"expected at least {LEAST_ROWS} bars with a known outcome, got {len(data)} of {n:,}; " + (
+            f"{holes:,} holes cut the history, after each the volatility must warm up anew: repair them, or back-fill more" if holes
+            else "back-fill more history"))
     return _checked(data, leave_out_empty)
 
 
 def _checked(data: Dataset, leave_out_empty: bool) -> Dataset:
-    if len(data) < LEAST_ROWS:
-        raise NoData(f"expected at least {LEAST_ROWS} bars with a known outcome, got {len(data)}; back-fill more history")
     empty = ~np.isfinite(data.rows.X).any(axis=0)
     if empty.any():
         names = [n for n, gone in zip(data.rows.names, empty, strict=True) if gone]

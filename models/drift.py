@@ -53,13 +53,15 @@ class Reference:
     @classmethod
     def of(cls, rows: Rows, forecast: np.ndarray, daily_loss: np.ndarray, *, forecast_symbol: np.ndarray | None = None) -> Reference:
         """`forecast`: out-of-fold probability of the highest class, or the mean, in time order, and the symbol of each row (None: one
-        symbol); `daily_loss`: out-of-fold daily Brier or squared error.
+        symbol); `daily_loss`: out-of-fold daily Brier or squared error. What is NaN in either was not forecast and does not count.
         """
         level = np.linspace(0.0, 1.0, KEPT_QUANTILES)
         with np.errstate(invalid="ignore"):
             quantiles = np.nanquantile(rows.X, level, axis=0).T
-        said = np.quantile(forecast, level) if len(forecast) else np.empty(0)
         of_symbol = np.zeros(len(forecast), np.int64) if forecast_symbol is None else forecast_symbol
+        known = np.isfinite(forecast)
+        forecast, of_symbol, daily_loss = forecast[known], of_symbol[known], daily_loss[np.isfinite(daily_loss)]
+        said = np.quantile(forecast, level) if len(forecast) else np.empty(0)
         return cls(rows.names, quantiles, np.nanmean(rows.X, axis=0), np.nanstd(rows.X, axis=0),
                    np.array([effective_rows(x) for x in rows.X.T]), said,
                    float(daily_loss.mean()) if len(daily_loss) else math.nan, float(daily_loss.std()) if len(daily_loss) > 1 else math.nan,

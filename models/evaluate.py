@@ -105,7 +105,9 @@ def auc(probability: np.ndarray, codes: np.ndarray) -> float:
 
 
 def auc_interval(probability: np.ndarray, codes: np.ndarray, *, horizon: int, seed: int = 0, draws: int = DRAWS) -> dict[str, float]:
-    """AUC of the highest class (up) with its 95 % stationary block bootstrap interval."""
+    """AUC of the highest class (up) with its 95 % stationary block bootstrap interval; NaN without rows."""
+    if not len(codes):
+        return {"auc": math.nan, "low": math.nan, "high": math.nan}
     happened = codes == probability.shape[1] - 1
     found = bootstrap_intervals({"auc": area_under_curve(probability[:, -1], happened)}, len(codes), block=event_block(happened, horizon),
                                 draws=draws, seed=seed)["auc"]
@@ -251,7 +253,8 @@ def by_group(probability: np.ndarray, codes: np.ndarray, classes: tuple[int, ...
 
 
 def rolling(probability: np.ndarray, codes: np.ndarray, close_time: np.ndarray, *, days: tuple[int, ...] = (30, 90)) -> dict[str, Any]:
-    """Accuracy, log loss and Brier of the trailing 30 and 90 days at each day's end (UTC); None before the first whole window."""
+    """Accuracy, log loss and Brier of the trailing 30 and 90 days at each day's end (UTC); None before the first whole window and where a
+    window holds no row."""
     if not len(codes):
         return {"day_ms": []}
     day = close_time // DAY_MS
@@ -264,9 +267,9 @@ def rolling(probability: np.ndarray, codes: np.ndarray, close_time: np.ndarray, 
     for name, value in values.items():
         total = np.concatenate(([0.0], np.cumsum(np.bincount(number, value, minlength=n))))
         for d in days:
-            rows = np.maximum(count[d:] - count[:-d], 1) if n >= d else np.empty(0)
-            means = (total[d:] - total[:-d]) / rows if n >= d else np.empty(0)
-            out[f"{name}_{d}d"] = [None] * min(d - 1, n) + means.tolist()
+            rows = count[d:] - count[:-d] if n >= d else np.empty(0)
+            means = (total[d:] - total[:-d]) / np.maximum(rows, 1) if n >= d else np.empty(0)
+            out[f"{name}_{d}d"] = [None] * min(d - 1, n) + [m if k else None for m, k in zip(means.tolist(), rows.tolist(), strict=True)]
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -159,7 +160,9 @@ def paths_of(ways: list[OutOfFold], name: str) -> list[dict[str, float]]:
                    "prior_log_loss": float(evaluate.log_losses(held.forecasts["prior"][held.judged], codes).mean())}
         else:
             side = np.sign(np.nan_to_num(shown))
-            row = {"rmse": float(np.sqrt(np.nanmean((data.y - shown) ** 2))), "zero_rmse": float(np.sqrt(np.mean(data.y**2)))}
+            known = np.isfinite(shown)
+            row = {"rmse": float(np.sqrt(np.mean((data.y - shown)[known] ** 2))) if known.any() else math.nan,
+                   "zero_rmse": float(np.sqrt(np.mean(data.y[known] ** 2))) if known.any() else math.nan}
         trades = evaluate.trade_metrics(side, data.ret, data.t0, cost=data.cost, horizon=data.horizon)
         out.append(row | {k: float(trades[k]) for k in ("sharpe", "profit_factor", "trades")})
     return out

@@ -17,7 +17,7 @@ from data.errors import DataError, InputError
 from data.market import Interval, Market, did_you_mean, parse_symbol
 from models.dataset import DECAY_DAYS, Dataset, Rows
 
-ADDITIVE = 1e-6  # contributions and base must sum to the raw forecast this closely
+ADDITIVE = 1e-6  # contributions and base must sum to the raw forecast this closely, as a share of one above 1
 LEAST_PROBABILITY = 1e-6
 
 
@@ -60,8 +60,9 @@ class Explanation:
 
     def __post_init__(self) -> None:
         error = float(np.max(np.abs(self.values.sum(axis=2) + self.base - self.raw), initial=0.0))
-        if not error <= ADDITIVE:
-            raise NotAdditive(f"contributions miss the raw forecast by {error:.3g}, at most {ADDITIVE:g} is rounding")
+        most = ADDITIVE * max(1.0, float(np.abs(self.raw).max(initial=0.0)))  # numbers of a label may be large, log-odds never are
+        if not error <= most:
+            raise NotAdditive(f"contributions miss the raw forecast by {error:.3g}, at most {most:g} is rounding")
 
 
 @dataclass(frozen=True)
@@ -151,12 +152,23 @@ def baselines_of(task: str) -> tuple[str, ...]:
     return tuple(f.name for f in FORECASTERS if f.baseline and task in f.tasks)
 
 
+MOST_NAMES = 120
 _SLOT = re.compile(r"^(spot|perp)-[A-Z0-9_+]{2,120}-[0-9]{1,2}[mhdw]-[a-z0-9_]{1,40}$")
 
 
 def slot_name(market: Market, symbols: tuple[str, ...], interval: Interval, label: str) -> str:
-    """`spot-BTCUSDT-1h-dir3_dyn`: where versions of one model stand. Pooled symbols are joined by a plus sign, sorted."""
-    return checked_slot(f"{market.value}-{'+'.join(sorted(parse_symbol(s) for s in symbols))}-{interval.value}-{label}")
+    """`spot-BTCUSDT-1h-dir3_dyn`: where versions of one model stand. Pooled symbols are joined by a plus sign, sorted.
+
+    Raises
+    ------
+    InputError
+        For more symbols than a folder's name holds.
+    """
+    names = "+".join(sorted(parse_symbol(s) for s in symbols))
+    if len(names) > MOST_NAMES:
+        raise InputError(f"{len(symbols)} symbols are too many for one model: their names take {len(names)} characters of at most "
+                         f"{MOST_NAMES}; pool fewer of them")
+    return checked_slot(f"{market.value}-{names}-{interval.value}-{label}")
 
 
 def checked_slot(slot: str) -> str:

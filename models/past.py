@@ -57,17 +57,21 @@ class PastForecasts:
             out[there] = self.probability[mine[at[there]]]
         return out
 
-    def happened(self, column: int, probability: float, *, horizon: int = 1) -> tuple[int, float, float, float] | None:
+    def happened(self, column: int, probability: float, *, horizon: int = 1,
+                 before_ms: int | None = None) -> tuple[int, float, float, float] | None:
         """Of the rows that were given about this probability: how many, the share in which the class came true, and its 95 % interval.
 
-        None below 30 rows. Outcomes overlap over `horizon` bars, so the interval is that of n / horizon trials.
+        `before_ms`: only rows known before it, by default all. None below 30 rows. Outcomes overlap over `horizon` bars, and several
+        symbols mostly go the same way at once, so the interval is that of n / (horizon symbols) trials.
         """
         rows = np.abs(self.probability[:, column] - probability) <= NEAR
+        if before_ms is not None:
+            rows &= self.close_time < before_ms
         n = int(rows.sum())
         if n < FEWEST:
             return None
         hits = int((self.outcome[rows] == column).sum())
-        low, high = wilson(hits / n, n / horizon)
+        low, high = wilson(hits / n, n / (horizon * len(np.unique(self.symbol[rows]))))
         return n, hits / n, low, high
 
     def file(self) -> bytes:

@@ -18,6 +18,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,12 +30,14 @@ from data.clock import Clock
 from data.errors import DamagedState, InputError, LockHeld
 from data.storage.durable import TEMPORARY, make_folder, no_fault, replace_file, sync_folder
 from models.forecaster import checked_slot
+from models.proof import file_state, read_file, seal_of
 from models.trained import TrainedModel, plain
 
 LIBRARIES = ("lightgbm", "numpy", "pandas", "scikit-learn", "ta-lib")
-LARGEST_FILE = 256 << 20
 LOCK_WAIT_S = 10.0
+KEY_BYTES = 32
 _VERSION = re.compile(r"^v([1-9][0-9]{0,5})$")
+_ASIDE = re.compile(r"^-v([1-9][0-9]{0,5})-[0-9]+$")
 _FILE = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.]{0,80}$")
 
 
@@ -107,7 +110,7 @@ class Shelf:
         folder = self._slot(slot)
         with self._lock():
             key = self._key(create=True)
-            number = max(self._versions(slot), default=0) + 1
+            number = self._next(slot)
             make_folder(folder)
             beside = folder / f"{TEMPORARY}{os.getpid()}-v{number}"
             shutil.rmtree(beside, ignore_errors=True)
@@ -118,7 +121,7 @@ class Shelf:
             manifest = {"slot": slot, "version": number, "created_ms": self._clock.now_ms(), "kind": model.kind,
                         "libraries": libraries(), "data_version": data_version, "code_version": code_version,
                         "files": {n: {"sha256": hashlib.sha256(d).hexdigest(), "bytes": len(d)} for n, d in sorted(files.items())}}
-            sealed = manifest | {"hmac": _seal(key, manifest)}
+            sealed = manifest | {"hmac": seal_of(key, manifest)}
             replace_file(beside / "manifest.json", json.dumps(sealed, indent=1).encode(), no_fault, "manifest")
             beside.rename(folder / f"v{number}")
             sync_folder(folder)
@@ -228,6 +231,18 @@ class Shelf:
                 out.append(self._entry(name, number, champion))
         return tuple(out)
 
+    def state(self, slot: str | None = None) -> str:
+        """Another value once the answer of `entries` may be another. Only the files' times and sizes are looked at; a model that is used is
+        proven whatever they say."""
+        seen = [file_state(self._root / "key")]
+        for name in [slot] if slot else self.slots():
+            folder = self._slot(name)
+            seen += [name, file_state(folder / "champion.json")]
+            for number in sorted(self._versions(name)):
+                with suppress(OSError), os.scandir(folder / f"v{number}") as files:  # put aside meanwhile
+                    seen += [f"v{number}", *sorted(f"{f.name} {f.stat().st_mtime_ns} {f.stat().st_size} {f.is_symlink()}" for f in files)]
+        return hashlib.blake2b("\n".join(seen).encode(), digest_size=16).hexdigest()
+
     def compare(self, first: str, second: str) -> dict[str, Any]:
         """Configuration that differs, and both metrics, of two versions."""
         a, b = (self._entry(*parse_id(i), None) for i in (first, second))
@@ -255,7 +270,7 @@ class Shelf:
         if not folder.is_dir():
             raise UnknownModel(f"there is no model {name}; python -m core models lists them")
         try:
-            manifest = json.loads(_read(folder / "manifest.json"))
+            manifest = json.loads(read_file(folder / "manifest.json"))
             files, seal = manifest["files"], manifest.pop("hmac")
             wanted = {str(n): (str(f["sha256"]), int(f["bytes"])) for n, f in files.items()}
             owner = (str(manifest["slot"]), int(manifest["version"]))
@@ -265,7 +280,7 @@ class Shelf:
             raise DamagedModel(f"the manifest of model {name} cannot be read ({type(error).__name__}); quarantine it and train "
                                "again") from error
         key = self._key(create=False)
-        if not key or not hmac.compare_digest(_seal(key, manifest), str(seal)):
+        if not key or not hmac.compare_digest(seal_of(key, manifest), str(seal)):
             raise ForeignModel(f"model {name} was not written by this installation, or its manifest was changed; train it here")
         if owner != (slot, number):
             raise ForeignModel(f"model {name} says it is {owner[0]}/v{owner[1]}: it was copied here; train it in this slot")
@@ -276,7 +291,7 @@ class Shelf:
         if not _FILE.match(file):
             raise DamagedModel(f"model {name} lists a file {file[:40]!r} outside its folder; quarantine it")
         try:
-            data = _read(folder / file)
+            data = read_file(folder / file)
         except OSError as error:
             raise DamagedModel(f"{file} of model {name} cannot be read ({error.strerror or error}); quarantine it and train "
                                "again") from error
@@ -297,34 +312,47 @@ class Shelf:
             return []
         return [int(m.group(1)) for p in folder.iterdir() if (m := _VERSION.match(p.name)) and p.is_dir()]
 
+    def _next(self, slot: str) -> int:
+        """A number no version ever had: a promotion, a prediction and what was put aside go on naming the one they meant."""
+        try:
+            promoted = [int(h["version"]) for h in self._history(slot)]
+        except DamagedModel:
+            promoted = []  # then nothing serves, and nothing new can by a number
+        aside = [int(m.group(1)) for p in (self._root / "quarantine").glob(f"{slot}-v*") if (m := _ASIDE.match(p.name[len(slot):]))]
+        return max((*self._versions(slot), *promoted, *aside), default=0) + 1
+
     def _history(self, slot: str) -> list[dict[str, Any]]:
         path = self._slot(slot) / "champion.json"
         if not path.is_file():
             return []
         try:
-            document = json.loads(_read(path))
+            document = json.loads(read_file(path))
             history, seal = list(document["history"]), str(document["hmac"])
             [int(h["version"]) for h in history]
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DamagedModel(f"champion.json of {slot} cannot be read ({type(error).__name__}); promote a version again") from error
         key = self._key(create=False)
-        if not key or not hmac.compare_digest(_seal(key, history), seal):
+        if not key or not hmac.compare_digest(seal_of(key, history), seal):
             raise DamagedModel(f"champion.json of {slot} was not written by this installation; move it aside and promote a version again")
         return history
 
     def _write_history(self, slot: str, history: list[dict[str, Any]]) -> None:
         key = self._key(create=True)
-        text = json.dumps({"history": history, "hmac": _seal(key, history)}, indent=1)
+        text = json.dumps({"history": history, "hmac": seal_of(key, history)}, indent=1)
         replace_file(self._slot(slot) / "champion.json", text.encode(), no_fault, "champion")
 
     def _key(self, *, create: bool) -> bytes:
         path = self._root / "key"
         if path.is_file():
-            return path.read_bytes()
+            found = path.read_bytes()
+            if len(found) != KEY_BYTES and create:
+                raise DamagedModel(f"the key of the model shelf has {len(found)} bytes, {KEY_BYTES} expected: nothing it seals could be "
+                                   "told from a forgery; put the key back from a backup, or move the whole shelf aside and train again")
+            return found if len(found) == KEY_BYTES else b""
         if not create:
             return b""
         make_folder(self._root)
-        replace_file(path, secrets.token_bytes(32), no_fault, "key")
+        replace_file(path, secrets.token_bytes(KEY_BYTES), no_fault, "key")
         path.chmod(0o600)
         return path.read_bytes()
 
@@ -368,14 +396,3 @@ def libraries() -> dict[str, str]:
         except PackageNotFoundError:
             out[name] = "absent"
     return out
-
-
-def _seal(key: bytes, document: Any) -> str:
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-
-
-def _read(path: Path) -> bytes:
-    if path.is_symlink() or path.stat().st_size > LARGEST_FILE:
-        raise OSError(f"{path.name} is a link or larger than {LARGEST_FILE >> 20} MiB")
-    return path.read_bytes()

@@ -282,15 +282,15 @@ def _trained(name: str, fitted: Fitted, data: Dataset, held: OutOfFold, importan
         interval = scaled_interval(rows.y, mean, unit(data.label, rows.rows))
         after = {"interval": interval_coverage(held, name)}
         said, loss = mean, (rows.y - mean) ** 2
-    day = rows.t0 // DAY_MS
-    _, position = np.unique(day, return_inverse=True)
-    daily = np.bincount(position, loss) / np.bincount(position)
+    known = np.isfinite(loss)  # a baseline forecasts nothing after a hole
+    _, position = np.unique(rows.t0[known] // DAY_MS, return_inverse=True)
+    daily = np.bincount(position, loss[known]) / np.bincount(position)
     weight = importance.get("shap") or dict.fromkeys(data.rows.names, 0.0)
     config = {"label": data.label, "task": data.task, "horizon": data.horizon, "cost": data.cost,
               "least_return": label_config(data.label, cost=data.cost).least_return, "symbols": list(data.rows.symbols),
               "interval": data.rows.interval.value, "features": list(data.rows.names), "dtypes": ["float64"] * len(data.rows.names),
-              "rows": len(data), "start": iso(int(data.t0.min())), "end": iso(int(data.t0.max())),
-              "learned_until": iso(int(data.t1.max())), "options": options.document()}
+              "bars": max(len(r) for r in data.rows.returns), "rows": len(data), "start": iso(int(data.t0.min())),
+              "end": iso(int(data.t0.max())), "learned_until": iso(int(data.t1.max())), "options": options.document()}
     return TrainedModel(name, fitted, calibrator, sets, interval, TrainingRange.of(data.rows, weight),
                         Reference.of(data.rows, said, daily, forecast_symbol=rows.rows.symbol[held.judged]), config, {},
                         None if options.mode == "cpcv" else PastForecasts.of(held, name)), after  # a trader looks one way in time

@@ -21,6 +21,7 @@ from models.forecaster import Explanation, Fitted, Forecast, forecaster
 from models.past import PastForecasts
 
 MARGIN = 0.02
+UNKNOWN = "the model cannot say anything of this bar: the returns before it are not known"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class TrainedModel:
         found = self.forecast(rows)
         side = implied_side(found.probability, found.classes) if found.classes else np.sign(found.mean)
         why = abstain.reasons(rows, found.probability, found.classes, seen=self.seen, sets=self.sets, drifted=drifted, vetoes=vetoes)
+        if not found.classes:
+            why = [(*w, UNKNOWN) if not math.isfinite(m) else w for w, m in zip(why, found.mean.tolist(), strict=True)]
         bounds = list(found.quantiles.values())
         out = []
         for i in range(len(rows)):

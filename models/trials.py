@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from data.clock import Clock
-from data.errors import DamagedState
+from data.errors import DamagedState, LockHeld
 
+_BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 _SCHEMA = """
 create table if not exists trials (
   id integer primary key, at_ms integer not null, study text not null, kind text not null, key text not null, parameters text not null,
@@ -86,6 +87,12 @@ class TrialLedger:
             rows = db.execute("select sharpe from trials where study = ? and key <> ? order by id", (study, key)).fetchall()
         return len(rows), np.array([row[0] for row in rows if row[0] is not None], float)
 
+    def parameters(self, study: str, kind: str) -> list[dict[str, Any]]:
+        """What every try of a kind was of, oldest first."""
+        with self._open() as db:
+            rows = db.execute("select parameters from trials where study = ? and kind = ? order by id", (study, kind)).fetchall()
+        return [dict(json.loads(row[0])) for row in rows]
+
     def studies(self) -> dict[str, int]:
         """Every study and its number of tries."""
         with self._open() as db:
@@ -100,8 +107,9 @@ class TrialLedger:
                 db.execute(_SCHEMA)
                 yield db
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-                raise
+            if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF not in _BROKEN:
+                raise LockHeld(f"the trial ledger {self._path.name} takes nothing just now ({error}); it is not damaged: try again when no "
+                               "other process writes to it and its disk has space") from error
             raise DamagedState(f"the trial ledger {self._path.name} cannot be read ({error}); move it aside, tries are then counted from "
                                "zero and deflated ratios will flatter") from error
 

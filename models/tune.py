@@ -70,12 +70,13 @@ def first_part(data: Dataset, share: float = FIRST_SHARE) -> Dataset:
 
 
 def tune(candles: Mapping[str, Candles], label: str = DEFAULT_LABEL, model: str | None = None, options: TrainOptions | None = None, *,
-         storage: Path, study: str, ledger: TrialLedger | None = None, data_version: str = "", trials: int = TRIALS,
+         storage: Path, study: str, search: str = "", ledger: TrialLedger | None = None, data_version: str = "", trials: int = TRIALS,
          extra: Extra | None = None, progress: Callable[[int, int, str], None] = lambda done, total, words: None,
          cancelled: Callable[[], bool] = lambda: False) -> TuneResult:
     """Try up to `trials` configurations, those of an interrupted study included.
 
-    `storage` is the study's SQLite file; two processes with the same file and study name share the work. The defaults are tried first,
+    `storage` is the searches' SQLite file; two processes with the same file and `search` (by default the study's name) share the work: it
+    must differ with whatever the losses depend on. The defaults are tried first,
     so the result is never worse than they are on the inner folds.
 
     Raises
@@ -103,7 +104,7 @@ def tune(candles: Mapping[str, Candles], label: str = DEFAULT_LABEL, model: str 
     try:
         # One seed a process would make two workers try the same points; the study's own numbering tells them apart.
         backend = optuna.storages.RDBStorage(f"sqlite:///{storage}", engine_kwargs={"connect_args": {"timeout": 30}})
-        made = optuna.create_study(storage=backend, study_name=study, direction="minimize", load_if_exists=True,
+        made = optuna.create_study(storage=backend, study_name=search or study, direction="minimize", load_if_exists=True,
                                    pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=1))
         done = len(made.trials)
     except Exception as error:  # SQLAlchemy's tree is not ours to import
@@ -126,7 +127,8 @@ def tune(candles: Mapping[str, Candles], label: str = DEFAULT_LABEL, model: str 
                     raise optuna.TrialPruned
         finally:
             if ledger is not None and losses:
-                ledger.record([Trial(study, "tune", {"model": name, "label": label} | parameters, data_version, None, len(data))])
+                asked = {"model": name, "label": label, "horizon": data.horizon, "cost": data.cost}
+                ledger.record([Trial(study, "tune", asked | parameters, data_version, None, len(data))])
         return float(np.mean(losses))
 
     def told(running: Any, trial: Any) -> None:

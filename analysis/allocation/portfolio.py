@@ -145,6 +145,10 @@ def fit_portfolio(returns: np.ndarray, names: Sequence[str], method: Method, wis
     if wishes.turnover is not None:
         now = np.array([(held or {}).get(name, 0.0) for name in kept])
         final, share = towards(target, now, wishes.turnover)
+        beside = {n: w for n, w in (held or {}).items() if n not in kept and w != 0.0}
+        if beside:
+            notes.append(f"{', '.join(sorted(beside))} ({sum(map(abs, beside.values())):.0%} of equity) is held beside these symbols: "
+                         "selling it is not in the turnover")
         if share < 1.0:
             notes.append(f"the turnover of {wishes.turnover:.0%} allows {share:.0%} of the way to the target")
             feasible = False

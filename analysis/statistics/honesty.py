@@ -74,6 +74,22 @@ def expected_best(variance: float, trials: float) -> float:
     return math.sqrt(variance) * ((1.0 - EULER_GAMMA) * z(1.0 - 1.0 / trials) + EULER_GAMMA * z(1.0 - 1.0 / (trials * math.e)))
 
 
+def variance_of_tries(ratios: np.ndarray, *, tries: int, periods: int) -> float:
+    """Variance of the Sharpe ratios of `tries` tries, of which only some have one; all per period.
+
+    A search that judges by losses leaves tries without a ratio. Left out they would make the best of fifty look like a first try, so they
+    are taken to scatter as ratios without edge do over so many periods: 1 / (periods - 1). 0 for a single try.
+    """
+    known = np.asarray(ratios, float)
+    known = known[np.isfinite(known)]
+    missing = max(tries - len(known), 0)
+    own = float(np.var(known, ddof=1)) if len(known) > 1 else 0.0
+    if tries <= 1 or not missing or periods < 2:
+        return own
+    chance = 1.0 / (periods - 1)
+    return chance if len(known) < 2 else (len(known) * own + missing * chance) / (len(known) + missing)
+
+
 def deflated_sharpe(moments: Moments, *, variance: float, trials: float) -> float:
     """The probabilistic ratio against what the best of all trials would show by luck. Every trial counts, also the forgotten ones.
 
@@ -237,7 +253,8 @@ def intervals(daily_returns: np.ndarray, *, draws: int = DRAWS, seed: int = 0, r
         with np.errstate(invalid="ignore", divide="ignore"):
             growth[part] = np.maximum(level[:, -1], 0.0) ** (DAYS_PER_YEAR / n) - 1.0
             spread = rows.std(axis=1, ddof=1)
-            ratio[part] = np.where(spread > 0, rows.mean(axis=1) / spread, np.nan) * math.sqrt(DAYS_PER_YEAR)
+            varies = spread > FLAT * np.abs(rows).max(axis=1)
+            ratio[part] = np.where(varies, rows.mean(axis=1) / spread, np.nan) * math.sqrt(DAYS_PER_YEAR)
     return Intervals(percentile_interval(growth), percentile_interval(ratio), percentile_interval(depth), float((depth <= ruin).mean()),
                      block, draws)
 

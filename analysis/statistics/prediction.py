@@ -234,9 +234,10 @@ class HitRate:
 
 
 def hit_rate(lean: np.ndarray, outcome: np.ndarray, horizon: int) -> HitRate:
-    """`lean` = score minus its neutral, times the expected sign. Rows where either is exactly 0 call nothing."""
+    """`lean` = score minus its neutral, times the expected sign. Rows where either is exactly 0 or unknown call nothing."""
     product = lean * outcome
-    hits, calls = int(np.sum(product > 0)), int(np.sum(product != 0))
+    hits = int(np.sum(product > 0))
+    calls = hits + int(np.sum(product < 0))
     share = hits / calls if calls else math.nan
     return HitRate(share, *wilson(share, calls / horizon), calls)
 

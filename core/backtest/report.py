@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from core.backtest.result import Trade
+from core.backtest.robustness import closed
 from core.backtest.study import Study, window_words
 from data.clock import iso
 from data.errors import InputError
@@ -144,7 +145,7 @@ def tables(document: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[
     out.append(("By symbol", ["symbol", "trades", "profit", "win rate"],
                 [[r["symbol"], str(r["trades"]), money(r["pnl"]), _none(r["win_rate"], "{:.0%}")] for r in h["by_symbol"]]))
     out.append((f"By regime at entry ({h['leader']})", ["regime", "trades", "profit", "win rate", ""],
-                [[r["regime"], str(r["trades"]), money(r["pnl"]), f"{r['win_rate']:.0%}", r["words"]] for r in h["by_regime"]]))
+                [[r["regime"], str(r["trades"]), money(r["pnl"]), _none(r["win_rate"], "{:.0%}"), r["words"]] for r in h["by_regime"]]))
     out.append(("How positions ended", ["reason", "trades", "profit"],
                 [[r["reason"].replace("_", " "), str(r["trades"]), money(r["pnl"])] for r in document["by_reason"]]))
     if document["refused"]:
@@ -230,8 +231,12 @@ def chart(lines: Sequence[tuple[str, Sequence[float], str]], *, width: int = 900
 def text(study: Study) -> str:
     """What the command prints."""
     m, v = study.result.metrics, study.verdict
+    ended = int(closed(study.result).sum())
+    trades = [f"  {'Trades':<34}{ended:>12}"]
+    if len(study.result.table) > ended:
+        trades.append(f"  {'Still open, at the last close':<34}{len(study.result.table) - ended:>12}")
     figures = ("total_return", "benchmark_return", "sharpe", "max_drawdown", "win_rate", "profit_factor", "fees", "slippage")
     return "\n".join([f"{study.question.rule} on {', '.join(study.plan.symbols)}: {window_words(study.result)} ({study.plan.provenance})",
                       f"  {v['text']}", *(f"    - {r}" for r in v["reasons"]),
-                      *(f"  {TITLES[k]:<34}{shown(k, m[k]):>12}" for k in figures), f"  {'Trades':<34}{len(study.result.table):>12}",
+                      *(f"  {TITLES[k]:<34}{shown(k, m[k]):>12}" for k in figures), *trades,
                       f"  run {study.result.run_id}", *(f"  note: {n}" for n in study.notes)])

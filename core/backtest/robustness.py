@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from analysis.lab import mirrored
-from analysis.statistics import performance
+from analysis.statistics import performance, trade_record
 from analysis.statistics.multiplicity import clopper_pearson
 from core.backtest.engine import Variant, run, sweep
 from core.backtest.plan import Plan, build
@@ -39,6 +39,15 @@ Row = dict[str, Any]
 
 def number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def _won(pnl: np.ndarray) -> float | None:
+    return number(trade_record.win_rate(pnl)[0])
+
+
+def closed(result: Result) -> np.ndarray:
+    """Which rows of the table count as trades, bool: those that ended. A position still open at the last bar has neither won nor lost."""
+    return np.asarray(result.table.wholes[:, 4] != Reason.END)
 
 
 # -- costs ------------------------------------------------------------------------------------------------------------
@@ -80,7 +89,7 @@ def cost_ladder(plan: Plan) -> list[Row]:
     for name, made in rungs:
         result = run(made)
         total = float(result.equity[-1] / result.capital - 1.0)
-        rows.append({"rung": name, "total_return": total, "sharpe": result.metrics["sharpe"], "trades": len(result.table),
+        rows.append({"rung": name, "total_return": total, "sharpe": result.metrics["sharpe"], "trades": int(closed(result).sum()),
                      "rose": name not in ("+ funding", "+ one bar late") and total > before + 1e-12})
         before = total
     return rows
@@ -223,7 +232,7 @@ def neighbourhood(material: Material, plan: Plan, result: Result,
             plan, tables=_tables(plan, material.signals(choice)))
         found = run(made)
         rows.append({"change": name, "total_return": float(found.equity[-1] / found.capital - 1.0), "sharpe": found.metrics["sharpe"],
-                     "trades": len(found.table)})
+                     "trades": int(closed(found).sum())})
         streams.append(found.daily_returns)
         names.append(name)
     return rows, np.column_stack(streams), names
@@ -289,11 +298,10 @@ def by_month(result: Result) -> list[Row]:
 
 
 def by_symbol(result: Result) -> list[Row]:
-    """Profit of each symbol, so that one coin cannot hide behind the others."""
-    symbol, pnl = result.table.wholes[:, 0], result.table.floats[:, 3]
-    return [{"symbol": name, "trades": int((symbol == k).sum()), "pnl": math.fsum(pnl[symbol == k]),
-             "win_rate": number(float((pnl[symbol == k] > 0).mean())) if (symbol == k).any() else None}
-            for k, name in enumerate(result.symbols)]
+    """Profit of each symbol, so that one coin cannot hide behind the others; what is still open counts in the profit alone."""
+    symbol, pnl, ended = result.table.wholes[:, 0], result.table.floats[:, 3], closed(result)
+    return [{"symbol": name, "trades": int((ended & (symbol == k)).sum()), "pnl": math.fsum(pnl[symbol == k]),
+             "win_rate": _won(pnl[ended & (symbol == k)])} for k, name in enumerate(result.symbols)]
 
 
 def by_reason(result: Result) -> list[Row]:
@@ -305,7 +313,7 @@ def by_reason(result: Result) -> list[Row]:
 
 def regimes(material: Material, result: Result) -> list[Row]:
     """Trades by what was known when they were entered: the leader's 90-day return (bull above +20 %, bear below -20 %) and whether its
-    20-day volatility was above its median of the year before. Below 20 trades the group says "too few"."""
+    20-day volatility was above its median of the year before. Below 20 ended trades "too few"; open ones count in the profit alone."""
     close_time, close = material.leader_daily
     with np.errstate(divide="ignore", invalid="ignore"):
         growth = np.full(len(close), np.nan)
@@ -321,12 +329,13 @@ def regimes(material: Material, result: Result) -> list[Row]:
                      np.where(growth[at] > BULL, "bull", np.where(growth[at] < -BULL, "bear", "sideways")))
     loud = np.where(~known | ~np.isfinite(usual[at]), "", np.where(spread[at] > usual[at], ", volatile", ", calm"))
     label = np.array([t + v for t, v in zip(trend.tolist(), loud.tolist(), strict=True)])
-    pnl = result.table.floats[:, 3]
+    pnl, ended = result.table.floats[:, 3], closed(result)
     rows = []
     for name in sorted(set(label.tolist())):
         own = label == name
-        rows.append({"regime": name, "trades": int(own.sum()), "pnl": math.fsum(pnl[own]), "win_rate": float((pnl[own] > 0).mean()),
-                     "words": "too few" if own.sum() < FEWEST_IN_GROUP else ""})
+        trades = int((own & ended).sum())
+        rows.append({"regime": name, "trades": trades, "pnl": math.fsum(pnl[own]), "win_rate": _won(pnl[own & ended]),
+                     "words": "too few" if trades < FEWEST_IN_GROUP else ""})
     return rows
 
 

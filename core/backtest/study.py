@@ -58,7 +58,9 @@ class Study:
         days, equity = self.result.daily
         level = np.concatenate(([self.result.capital], equity))
         base = self.result.benchmark[self.plan.last_of_day] * self.result.capital
+        ended = int(robustness.closed(self.result).sum())
         body = self.result.document() | {
+            "trades": ended, "open_trades": len(self.result.table) - ended,
             "question": self.question.document(), "notes": list(self.notes), "assumptions": assumptions(self.plan),
             "honesty": self.honesty, "card": self.card(), "by_month": robustness.by_month(self.result),
             "by_reason": robustness.by_reason(self.result),
@@ -120,7 +122,7 @@ def judge(material: Material, plan: Plan, result: Result, ledger: TrialLedger, *
     variance = float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
     tell("Resampling days")
     spans = honesty.intervals(returns, seed=question.seed)
-    shuffled = honesty.shuffled_drawdowns(result.table.floats[:, 3] / result.capital, seed=question.seed)
+    shuffled = honesty.shuffled_drawdowns(trade_returns(result), seed=question.seed)
     out: dict[str, Any] = {
         "study": question.study, "trials": tries, "psr": honesty.probabilistic_sharpe(moments),
         "dsr": honesty.deflated_sharpe(moments, variance=variance, trials=float(tries)),
@@ -161,6 +163,13 @@ def cost_per_side(result: Result) -> float:
     """Fees and slippage paid, in basis points of what was traded; NaN without a trade."""
     paid = math.fsum(result.table.floats[:, 4]) + math.fsum(result.table.floats[:, 5])
     return 1e4 * paid / result.traded if result.traded > 0 else math.nan
+
+
+def trade_returns(result: Result) -> np.ndarray:
+    """Profit of each trade as a share of the equity it was entered with: what may come in another order and compound anew. Of the start
+    capital it would be no share: an account that has grown tenfold loses more than that in one trade. NaN without equity."""
+    before = np.concatenate(([result.capital], result.equity))[result.table.wholes[:, 5]]
+    return np.where(before > 0, np.maximum(result.table.floats[:, 3] / np.where(before > 0, before, 1.0), -1.0), np.nan)
 
 
 def warm_up(plan: Plan) -> int:

@@ -22,6 +22,7 @@ from core.backtest.engine import SWEEP_METRICS, Variant, run, sweep
 from core.backtest.plan import Plan
 from core.backtest.question import Material, Question, gather
 from core.backtest.result import Result
+from core.badge import code_version
 from core.stored import keep_newest
 from core.strategies import COMMON, Choice, strategy
 from data.errors import InputError
@@ -36,6 +37,7 @@ MOST_SETS, CHUNK, JUDGED_SETS = 5_000, 50, 200
 KEPT_SWEEPS = 200
 BY_CONFIG = ("stop_atr", "reward", "trail_atr")  # turned by the configuration, not by making signals again
 KEPT_BYTES = 64 * 2**20  # of actions between chunks
+CODE = ("data", "analysis", "models", "core")
 Tell = Callable[[int, int, str], None]
 _MAKING = Lock()
 
@@ -96,7 +98,7 @@ def run_sweep(sextant: Forecasting, question: Question, grid: Mapping[str, tuple
     tell(0, count, "Reading candles and scores")
     material = gather(sextant, question)
     plan = base_plan(material, grid)
-    file = home / "sweeps" / f"{_id(plan, sets)}.json"
+    file = home / "sweeps" / f"{_id(question, plan, sets)}.json"
     found = _stored(file, len(sets))
     actions: dict[tuple[float, ...], np.ndarray] = {}
     for first in range(0, len(sets), CHUNK):
@@ -138,7 +140,8 @@ def variant(material: Material, values: Mapping[str, float], actions: dict[tuple
         changes["target_multiple"] = changes.get("stop_multiple", 1.0) * values.get("reward", COMMON[1].default) / COMMON[1].default
     if "trail_atr" in values:
         changes["trail_multiple"] = values["trail_atr"]
-    own = {k: v for k, v in values.items() if k not in BY_CONFIG}
+    distances = strategy(choice.name).forecasts  # of a model rule: how sure it must be follows from stop and target
+    own = {k: v for k, v in values.items() if k not in BY_CONFIG or (distances and k != "trail_atr")}
     if not own:
         return Variant(json.dumps(dict(values)), changes)
     key = tuple(own.values())
@@ -153,8 +156,11 @@ def variant(material: Material, values: Mapping[str, float], actions: dict[tuple
     return Variant(json.dumps(dict(values)), changes, action)
 
 
-def _id(plan: Plan, sets: list[dict[str, float]]) -> str:
-    return hashlib.sha256((plan.run_id + json.dumps(sets)).encode()).hexdigest()[:16]
+def _id(question: Question, plan: Plan, sets: list[dict[str, float]]) -> str:
+    """Of everything the figures of the sets depend on. The plan holds the base set's decisions alone: the others follow from the rule as
+    asked and from the code that makes it."""
+    made_of = [plan.run_id, question.document(), code_version(CODE), sets]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _stored(file: Path, count: int) -> np.ndarray:
@@ -197,9 +203,16 @@ def _judged(question: Question, material: Material, plan: Plan, sets: list[dict[
                  "pbo": {"probability": _known(pbo.probability), "trials": pbo.trials,
                          "blocks": pbo.blocks, "warning": pbo.warning}}
     document["words"] = (f"after {document['trials']} tries luck alone is expected to show a Sharpe ratio of {chance:.2f}; the best has "
-                         f"{ratio[best]:.2f}, deflated probability {dsr:.2f}; probability of overfitting {pbo.probability:.2f} "
-                         f"over {pbo.trials} sets" + ("; do not trade the best of this sweep" if not dsr > 0.95 else ""))
+                         f"{ratio[best]:.2f}, deflated probability {dsr:.2f}; {_overfitting_words(pbo)}"
+                         + ("; do not trade the best of this sweep" if not dsr > 0.95 else ""))
     return document
+
+
+def _overfitting_words(pbo: honesty.Overfitting) -> str:
+    if math.isfinite(pbo.probability):
+        return f"probability of overfitting {pbo.probability:.2f} over {pbo.trials} sets"
+    return "probability of overfitting not known: " + ("one set was not chosen from others" if pbo.trials < 2 else
+                                                       f"it needs {4 * pbo.blocks} days")
 
 
 def _known(value: float) -> float | None:

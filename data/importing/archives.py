@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import struct
@@ -115,14 +116,15 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, left: int) -> 
 
 
 def _gunzip(data: bytes) -> bytes:
+    """All members one after the other: parallel packers and `cat a.gz b.gz` write several, and the first alone would look whole."""
     cap = min(LARGEST_BYTES, max(_SMALL, LARGEST_RATIO * len(data)))
-    unpack = zlib.decompressobj(wbits=31)
     try:
-        text = unpack.decompress(data, cap + 1)
-    except zlib.error as error:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            text = stream.read(cap + 1)
+    except EOFError:
+        raise ImportRefused("the gzip file is cut; download it again") from None
+    except (OSError, zlib.error, struct.error) as error:
         raise ImportRefused(f"the gzip file is damaged ({error}); download it again") from None
     if len(text) > cap:
         raise ImportRefused(f"the gzip file unpacks to more than {cap >> 20} MiB; split it")
-    if not unpack.eof:
-        raise ImportRefused("the gzip file is cut; download it again")
     return text

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data.clock import Clock, iso
-from data.errors import BadTime, NotOffered, RateLimited, SourceError, UnknownSymbol
+from data.errors import BadTime, InputError, NotOffered, RateLimited, SourceError, UnknownSymbol
 from data.frames import EARLIEST_MS, Candles, concat
 from data.market import DAY_MS, HOUR_MS, VENUE, Market, SeriesKey, worst_provenance
 from data.observations import Kind, Observations
@@ -157,7 +157,7 @@ class BinanceAggregator:
                 self._offset_ms[source.channel.name] = theirs - (before + self.clock.now_ms()) // 2
         except NotOffered:
             return True  # it answers; it only does not have the thing that was asked for
-        except SourceError as error:
+        except (SourceError, InputError) as error:  # the latter where an answer blames a request that names nothing
             self.budget.failed(source.channel, str(error))
             return False
         return True

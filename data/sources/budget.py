@@ -11,10 +11,13 @@ import json
 import re
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+
+from filelock import FileLock
 
 from data.clock import Clock
 from data.errors import Blocked, RateLimited
@@ -86,7 +89,7 @@ class Budget:
         self._clock = clock
         self._guard = threading.Lock()
         self._states: dict[str, ChannelState] = {}
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, int, int] | None = None
 
     def state(self, channel: Channel) -> ChannelState:
         with self._guard:
@@ -121,7 +124,7 @@ class Budget:
                     continue
                 requests, seconds = channel.windows[name]
                 queue = state.recent.setdefault(name, deque())
-                while queue and queue[0] <= now - seconds * 1000:
+                while queue and not now - seconds * 1000 < queue[0] <= now:
                     queue.popleft()
                 if len(queue) >= requests:
                     again = queue[0] + seconds * 1000 + 1
@@ -138,9 +141,9 @@ class Budget:
         with self._guard:
             state = self._of(channel)
             self._roll(state, now)
-            used = headers.get("x-mbx-used-weight-1m", "")
-            if used.isdigit():  # requests still on their way are counted here only, hence the larger of the two
-                state.used_weight = max(state.used_weight, int(used))
+            used = _whole(headers.get("x-mbx-used-weight-1m", ""))
+            if used is not None:  # requests still on their way are counted here only, hence the larger of the two
+                state.used_weight = max(state.used_weight, used)
             state.last_success_ms, state.latency_ms, state.last_error = now, latency_ms, ""
 
     def failed(self, channel: Channel, words: str) -> None:
@@ -152,14 +155,14 @@ class Budget:
         """Learn from a 429 or 418: nothing goes out before the time it names. The error to raise."""
         now = self._clock.now_ms()
         until = now + _DEFAULT_WAIT_MS.get(status, MINUTE_MS)
-        after = headers.get("retry-after", "").strip()
-        if after.isdigit():
-            until = now + max(1, int(after)) * 1000
+        after = _whole(headers.get("retry-after", "").strip())
+        if after is not None:
+            until = now + max(1, after) * 1000
         named = _BANNED_UNTIL.search(body)
         if named:
-            until = max(until if after.isdigit() else 0, int(named[1]))
+            until = max(until if after is not None else 0, int(named[1]))
         until = min(max(until, now + 1000), now + LONGEST_WAIT_MS)
-        with self._guard:
+        with self._guard, self._alone():
             state = self._of(channel)
             state.wait_until_ms = max(state.wait_until_ms, until)
             state.last_error, state.last_error_ms = wait_words(channel, state.wait_until_ms), now
@@ -169,7 +172,7 @@ class Budget:
     def refused(self, channel: Channel, status: int) -> Blocked:
         """Learn from a 451 or 403: the host is left alone for half an hour. The error to raise."""
         now = self._clock.now_ms()
-        with self._guard:
+        with self._guard, self._alone():
             state = self._of(channel)
             state.blocked_until_ms, state.blocked_status = now + BLOCK_MS, status
             state.last_error, state.last_error_ms = blocked_words(channel, status, state.blocked_until_ms), now
@@ -184,7 +187,11 @@ class Budget:
     # -- inside the lock --------------------------------------------------------------------------------------------------
 
     def _of(self, channel: Channel) -> ChannelState:
-        return self._states.setdefault(channel.key, ChannelState())
+        state, now = self._states.setdefault(channel.key, ChannelState()), self._clock.now_ms()
+        # A clock that was set back leaves ends that lie too far ahead.
+        state.blocked_until_ms = min(state.blocked_until_ms, now + BLOCK_MS)
+        state.wait_until_ms = min(state.wait_until_ms, now + LONGEST_WAIT_MS)
+        return state
 
     @staticmethod
     def _roll(state: ChannelState, now: int) -> None:
@@ -198,7 +205,7 @@ class Budget:
             found = self._path.stat()
         except OSError:
             return
-        token = (found.st_mtime_ns, found.st_size)
+        token = (found.st_mtime_ns, found.st_size, found.st_ino)
         if token == self._seen:
             return
         self._seen = token
@@ -209,6 +216,22 @@ class Budget:
             blocked = min(kept[1], now + BLOCK_MS)
             if blocked > state.blocked_until_ms:
                 state.blocked_until_ms, state.blocked_status = blocked, kept[2]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else writes between what is read here and what is added to it; a lock that cannot be had is done without."""
+        if self._path is None:
+            yield
+            return
+        lock = FileLock(self._path.with_suffix(".lock"), timeout=1, poll_interval=0.02)
+        with suppress(OSError):  # Timeout is one
+            make_folder(self._path.parent)
+            lock.acquire()
+        try:
+            self._reload()
+            yield
+        finally:
+            lock.release()
 
     def _save(self) -> None:
         if self._path is None:
@@ -230,6 +253,11 @@ def _read(path: Path) -> dict[str, tuple[int, int, int]]:
         return {str(key): (int(value[0]), int(value[1]), int(value[2])) for key, value in channels.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError):
         return {}
+
+
+def _whole(text: str) -> int | None:
+    """The number in a header; None for whatever is none: foreign digits and endless ones too."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
 
 
 def _hour(ms: int) -> str:

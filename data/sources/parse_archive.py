@@ -35,7 +35,7 @@ _TENTH_US = 100_000_000_000_000  # above this a stamp is in microseconds (spot f
 @shaped
 def archive_funding_of(data: bytes, *, provenance: str) -> Observations:
     """A monthly fundingRate file: settlements with their own interval; it has no mark price (NaN)."""
-    rows = sorted((_stamp(row["calc_time"]), row) for row in _rows(data, _FUNDING))
+    rows = sorted(((_stamp(row["calc_time"]), row) for row in _rows(data, _FUNDING)), key=lambda pair: pair[0])
     stamp = np.array([at for at, _ in rows], np.int64)
     hours = np.array([number(row["funding_interval_hours"], "funding_interval_hours") for _, row in rows])
     hours = np.where(np.isfinite(hours) & (hours > 0), hours, hours_before(stamp))

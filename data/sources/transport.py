@@ -34,7 +34,8 @@ from data.errors import (
 from data.sources.budget import Budget, Channel
 from data.sources.hosts import allowed
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0  # of silence
+LONGEST_ANSWER_S = 600.0  # altogether: a line that drips a byte every few seconds is never silent
 ATTEMPTS = 3
 BACKOFF_S = (0.5, 1.5)
 LARGEST_BYTES = 64 << 20  # a monthly archive of 1m candles has 3 MB, of aggregated trades several hundred: not read this way
@@ -92,10 +93,12 @@ class Transport:
         Waits between tries; injected by tests.
     """
 
-    def __init__(self, budget: Budget, clock: Any, *, sleep: Callable[[float], None] = time.sleep, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, budget: Budget, clock: Any, *, sleep: Callable[[float], None] = time.sleep, timeout_s: float = TIMEOUT_S,
+                 longest_answer_s: float = LONGEST_ANSWER_S) -> None:
         self.budget = budget
         self.clock = clock
         self._sleep = sleep
+        self._longest_answer_s = longest_answer_s
         self._local = threading.local()
         # trust_env is off in both: no proxy variable, no .netrc, no certificate variable can change where or how we connect.
         inner = httpx.HTTPTransport(verify=_certificates(), trust_env=False,
@@ -166,6 +169,9 @@ class Transport:
                     body += chunk
                     if len(body) > LARGEST_BYTES:
                         raise BadPayload(f"{channel.vendor} sent more than {LARGEST_BYTES >> 20} MiB; not read", host=channel.host)
+                    if time.perf_counter() - began > self._longest_answer_s:
+                        raise SourceDown(f"{channel.vendor} ({channel.host}) sent its answer too slowly; given up after "
+                                         f"{self._longest_answer_s:g} s", host=channel.host)
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 status = response.status_code
         except httpx.TimeoutException:

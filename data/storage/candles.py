@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from data.clock import iso
-from data.errors import ContractBroken, DamagedState, InputError
+from data.errors import ContractBroken, DamagedState, DataError, InputError
 from data.frames import COLUMNS, TIME_COLUMNS, Candles, row_faults
 from data.market import SeriesKey, provenance_rank
 from data.storage.durable import Fault, no_fault
@@ -26,7 +26,8 @@ from data.storage.manifest import Confirmed, Damage, Entry, Manifest, confirm, e
 from data.storage.merge import merge
 from data.storage.part_cache import PartCache
 from data.storage.parts import CONFLICTS, Part, by_month, cut, empty_columns, encode, take
-from data.storage.shelf import Broken, Shelf, series_name
+from data.storage.places import series_name
+from data.storage.shelf import Broken, Shelf
 from data.view import CONFIRMED, NOT_KNOWN, Gap
 
 CACHE_BYTES = 48 << 20  # a year of 1m candles
@@ -106,12 +107,18 @@ class CandleStore:
     # -- reading -----------------------------------------------------------------------------------------------------------
 
     def keys(self) -> tuple[SeriesKey, ...]:
-        """Every series that holds at least one candle, sorted."""
-        return tuple(key for key in self._shelf.series() if self._shelf.manifest(key).parts)
+        """Every series that holds at least one candle, sorted. One that cannot be read is left out, and `damage` names it."""
+        return tuple(key for key in self._shelf.series() if self._holds(key))
 
     def holds(self, key: SeriesKey) -> bool:
         """Whether a series holds a candle."""
         return bool(self._shelf.manifest(key).parts)
+
+    def _holds(self, key: SeriesKey) -> bool:
+        try:
+            return self.holds(key)
+        except DataError:
+            return False
 
     def read(self, key: SeriesKey, start_ms: int | None = None, end_ms: int | None = None) -> Candles:
         """Candles with start <= open_time < end; empty when there are none. Reads only the months it needs.
@@ -206,7 +213,10 @@ class CandleStore:
         for key in self._shelf.series():
             series += 1
             for _ in range(1000):
-                manifest = self._shelf.manifest(key)
+                try:
+                    manifest = self._shelf.manifest(key)
+                except DataError:  # `damage` names it
+                    manifest = Manifest(series_name(key))
                 broken = self._shelf.first_broken(key, manifest)
                 if broken is None:
                     break

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+from data.errors import DamagedState, DataError
 
 Fault = Callable[[str], None]
 TEMPORARY = ".tmp-"  # leading part of every half-written file's name; whoever holds the lock may delete these
@@ -12,6 +15,27 @@ TEMPORARY = ".tmp-"  # leading part of every half-written file's name; whoever h
 
 def no_fault(name: str) -> None:
     """The seam for crash tests: called with a name before and after each durable step; does nothing in production."""
+
+
+def read_whole(path: Path) -> bytes | None:
+    """The bytes of a file; None when there is none.
+
+    Raises
+    ------
+    DamagedState
+        The disk cannot give what it holds (an input/output error, a folder in the file's place).
+    DataError
+        It cannot be read just now: forbidden, or this computer has too many files open. It may be whole.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        words = f"it cannot be read ({error.strerror or type(error).__name__})"
+        if error.errno in (errno.EIO, errno.EISDIR):
+            raise DamagedState(words) from None
+        raise DataError(f"{path.parent.name}/{path.name}: {words}; allow reading, then look again") from error
 
 
 def make_folder(folder: Path) -> None:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from loguru import logger
 
 from data.clock import iso
-from data.errors import DamagedState
+from data.errors import DamagedState, DataError
 from data.market import DAY_MS, HOUR_MS, Market, parse_symbol, worst_provenance
 from data.observations import COLUMNS_OF, Kind, Observations
-from data.storage.durable import Fault, make_folder, no_fault, remove_leftovers, replace_file
+from data.storage.durable import Fault, make_folder, no_fault, read_whole, remove_leftovers, replace_file
 from data.storage.observation_parts import ObservationPart, decode, encode, names_of
 
 Sampled = tuple[str, Observations, Observations]  # symbol, closed seconds, closed minutes
@@ -62,8 +63,9 @@ class FlowShelf:
                     self._store(*self._waiting[0])
                     self._waiting.popleft()
                 self.problem = ""
-            except OSError as error:
-                self.problem = (f"order flow is not being stored ({error.strerror or type(error).__name__}): make room or allow writing in "
+            except (OSError, DataError) as error:
+                why = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+                self.problem = (f"order flow is not being stored ({why}): make room or allow writing in "
                                 f"{self._folder.name}/; the rows wait in memory")
 
     def known(self, symbol: str, kind: Kind, market: Market, start_ms: int, at_ms: int) -> Observations:
@@ -125,11 +127,15 @@ class FlowShelf:
 
     def _read(self, path: Path, *, set_aside: bool = False) -> ObservationPart | None:
         try:
-            return decode(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (DamagedState, OSError) as error:
-            self.damage.append(f"{path.parent.parent.name} {path.parent.name} {path.name}: {error}")
+            data = read_whole(path)
+            return decode(data) if data is not None else None
+        except (DamagedState, DataError) as error:
+            if set_aside and isinstance(error, DataError):
+                raise  # whole, perhaps: what is to be added to it waits
+            words = f"{path.parent.parent.name} {path.parent.name} {path.name}: {error}"
+            if words not in self.damage:  # a reader meets the same file at every look
+                self.damage.append(words)
+                logger.warning("order flow: {}", words)
             if set_aside:
                 path.replace(path.with_suffix(".damaged"))
             return None

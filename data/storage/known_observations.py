@@ -39,13 +39,21 @@ class StoredObservations:
         seen = hashlib.blake2b(digest_size=12)
         for home in (symbol, coin_of(symbol), WHOLE_MARKET):
             for path in sorted(self._folder.glob(f"*/*/{home}/*/manifest.json")):
-                state = path.stat()
-                seen.update(f"{path.parent.name}/{path.parts[-5]} {state.st_mtime_ns} {state.st_size}".encode())
+                seen.update(f"{path.parent.name}/{path.parts[-5]} {_state(path)}".encode())
         for path in sorted(self._folder.parent.glob(f"flow/*/{symbol}/minute/*.parquet"))[-1:]:
-            seen.update(f"{path.name} {path.stat().st_mtime_ns}".encode())
+            seen.update(f"{path.name} {_state(path)}".encode())
         return seen.hexdigest()
 
     def _venues(self, home: str, where: str) -> list[str]:
         """Venues that hold anything of a symbol, the exchange itself first."""
         names = {path.parts[-3] for path in self._folder.glob(f"*/{where}/{home}")}
         return sorted(names, key=lambda name: (name != VENUE, name))
+
+
+def _state(path: Path) -> str:
+    """What a replaced file shows at a look; the inode tells two writes within one tick of the file system's clock apart."""
+    try:
+        found = path.stat()
+    except OSError:  # its time was over a moment ago
+        return "gone"
+    return f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"

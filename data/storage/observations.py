@@ -23,12 +23,13 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
+from loguru import logger
 
 from data.errors import DamagedState, DataError, InputError, LockHeld
 from data.frames import EARLIEST_MS, LATEST_MS
 from data.market import VENUE, Market, parse_symbol, provenance_rank, worst_provenance
 from data.observations import COLUMNS_OF, Kind, Observations
-from data.storage.durable import Fault, make_folder, no_fault, remove_leftovers, replace_file, sync_folder
+from data.storage.durable import Fault, make_folder, no_fault, read_whole, remove_leftovers, replace_file, sync_folder
 from data.storage.observation_parts import ObservationPart, decode, encode, names_of
 from data.storage.parts import month_name, month_numbers
 
@@ -131,13 +132,14 @@ class ObservationStore:
 
     # -- reading ----------------------------------------------------------------------------------------------------------
 
-    def keys(self) -> tuple[ObservationKey, ...]:
-        """Every series that holds at least one row, sorted."""
+    def keys(self, symbol: str | None = None, kind: Kind | None = None) -> tuple[ObservationKey, ...]:
+        """Every series that holds at least one row, sorted; only those of a symbol or a kind where they are given."""
         found = []
-        for path in (self._folder / "observations").glob(f"*/*/*/*/{MANIFEST}"):
-            venue, market, symbol, kind = path.parts[-5:-1]
-            if kind in _BY_SLUG:
-                key = ObservationKey(symbol, _BY_SLUG[kind], market, venue)
+        where = f"*/*/{parse_symbol(symbol) if symbol else '*'}/{slug(kind) if kind else '*'}"
+        for path in (self._folder / "observations").glob(where):
+            venue, market, home, name = path.parts[-4:]
+            if name in _BY_SLUG:
+                key = ObservationKey(home, _BY_SLUG[name], market, venue)
                 if self._entries(key):
                     found.append(key)
         return tuple(sorted(found))
@@ -273,27 +275,19 @@ class ObservationStore:
     # -- files ------------------------------------------------------------------------------------------------------------
 
     def _path(self, key: ObservationKey) -> Path:
-        return self._folder.joinpath("observations", *key.path.split("/"))
+        return self._folder / "observations" / key.path
 
     def _entries(self, key: ObservationKey) -> dict[str, dict]:
         """Month to what its file must be. A manifest that is missing or damaged is made again from files that prove themselves."""
         folder = self._path(key)
         try:
-            return _decode((folder / MANIFEST).read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            pass
-        except DamagedState as error:
+            raw = read_whole(folder / MANIFEST)
+            if raw is not None:
+                return _decode(raw)
+        except (DamagedState, DataError) as error:
             self._note(key, MANIFEST, f"{error}; rebuilt from the files that prove themselves", 0)
-        out = {}
-        for file in sorted(folder.glob("[0-9]*.parquet")) if folder.is_dir() else ():
-            try:
-                data = file.read_bytes()
-                part = decode(data)
-            except (OSError, DamagedState):
-                continue  # `_part` names it when it is read
-            if (part.series, part.month) == (key.path, file.stem):
-                out[file.stem] = _entry(part, data)
-        return out
+        files = sorted(folder.glob("[0-9]*.parquet")) if folder.is_dir() else ()
+        return {file.stem: _entry(*found) for file in files if (found := self._proven(key, file, None)) is not None}
 
     def _months(self, key: ObservationKey, start_ms: int | None, end_ms: int | None) -> list[str]:
         return sorted(month for month, entry in self._entries(key).items()
@@ -301,22 +295,24 @@ class ObservationStore:
 
     def _part(self, key: ObservationKey, month: str) -> ObservationPart | None:
         """The rows of a month; None when there are none or its file is damaged (then it is set aside and noted)."""
-        path = self._path(key) / f"{month}.parquet"
-        entry = self._entries(key).get(month)
+        found = self._proven(key, self._path(key) / f"{month}.parquet", self._entries(key).get(month))
+        return found[0] if found else None
+
+    def _proven(self, key: ObservationKey, path: Path, entry: dict | None) -> tuple[ObservationPart, bytes] | None:
+        """A file that holds what its name and entry say, and its bytes; None, and named, when it does not."""
         try:
-            data = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            if entry is not None:
-                self._note(key, path.name, "the file is missing", int(entry["rows"]))
-            return None
-        digest = hashlib.sha256(data).hexdigest()
-        with self._guard:
-            if (path, digest) in self._kept:
-                self._kept.move_to_end((path, digest))
-                return self._kept[path, digest]
-        try:
+            data = read_whole(path)
+            if data is None:
+                if entry is not None:
+                    self._note(key, path.name, "the file is missing", int(entry["rows"]))
+                return None
+            at = path, (digest := hashlib.sha256(data).hexdigest())
+            with self._guard:
+                if (kept := self._kept.get(at)) is not None:
+                    self._kept.move_to_end(at)
+                    return kept, data
             part = decode(data)
-            if (part.series, part.month) != (key.path, month):
+            if (part.series, part.month) != (key.path, path.stem):
                 raise DamagedState(f"it belongs to {part.series} {part.month}")
             if entry is not None and digest != entry["sha256"] and part.rows < int(entry["rows"]):
                 raise DamagedState(f"expected {entry['rows']} rows, found {part.rows}")
@@ -324,14 +320,17 @@ class ObservationStore:
             self._set_aside(key, path, str(error), int(entry["rows"]) if entry else 0)
             return None
         with self._guard:
-            self._kept[path, digest] = part
+            self._kept[at] = part
             while len(self._kept) > _KEPT_PARTS:
                 self._kept.popitem(last=False)
-        return part
+        return part, data
 
     def _note(self, key: ObservationKey, file: str, reason: str, rows: int) -> None:
+        damage = ObservationDamage(key.path, file, reason, rows)
         with self._guard:
-            self._damage[key.path, file] = ObservationDamage(key.path, file, reason, rows)
+            if self._damage.get((key.path, file)) != damage:  # once, not at every look
+                logger.warning("{}", damage.words)
+            self._damage[key.path, file] = damage
 
     def _set_aside(self, key: ObservationKey, path: Path, reason: str, rows: int) -> None:
         self._note(key, path.name, reason, rows)

@@ -7,25 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from data.errors import DamagedState, DataError, InputError, LockHeld
-from data.market import Interval, Market, SeriesKey, parse_symbol
-from data.storage.durable import TEMPORARY, Fault, make_folder, remove_leftovers, replace_file, sync_folder, write_beside
+from data.errors import DamagedState, DataError, LockHeld
+from data.market import SeriesKey
+from data.storage.durable import TEMPORARY, Fault, make_folder, read_whole, remove_leftovers, replace_file, sync_folder, write_beside
 from data.storage.manifest import Damage, Entry, Manifest, entry_of
-from data.storage.part_cache import PartCache
+from data.storage.part_cache import PartCache, Token
 from data.storage.parts import CONFLICTS, Part, decode
+from data.storage.places import MANIFEST, manifest_path, series_name, series_path, stored_series
 
-MANIFEST = "manifest.json"
+SETTLED_AFTER_S = 3.0  # no file system counts the time of a change more coarsely than in twos
 
 
 class Broken(Exception):
@@ -36,6 +36,18 @@ class Broken(Exception):
         self.name, self.reason = name, reason
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A manifest as it was read, and the state the file was first seen in. `settled`: its bytes were read again so much later that
+    any change since then shows in its time stamp, too."""
+
+    raw: bytes | None
+    manifest: Manifest
+    token: Token | None = None
+    seen_s: float = 0.0
+    settled: bool = False
+
+
 class Shelf:
     """Manifests and files of all series below one folder. Thread-safe; writing methods need `writing`."""
 
@@ -44,26 +56,17 @@ class Shelf:
         self._lock_wait_s = lock_wait_s
         self._cache = cache
         self._fault = fault
-        self._states: dict[SeriesKey, tuple[bytes | None, Manifest]] = {}
+        self._states: dict[SeriesKey, _Read] = {}
         self._noted: dict[tuple[str, str], Damage] = {}  # damage seen here that could not be written down (lock, read-only)
         self._guard = threading.RLock()
         self._held = threading.local()
 
     def path(self, key: SeriesKey) -> Path:
-        return self.folder.joinpath("candles", *series_name(key).split("/"))
+        return series_path(self.folder, key)
 
     def series(self) -> list[SeriesKey]:
         """Every series that has a folder."""
-        found = []
-        for folder in (self.folder / "candles").glob("*/*/*/*"):
-            venue, market, symbol, interval = folder.parts[-4:]
-            try:
-                key = SeriesKey(symbol, Interval(interval), Market(market), venue)
-                series_name(key)
-            except (ValueError, InputError):
-                continue  # not ours
-            found.append(key)
-        return sorted(found)
+        return stored_series(self.folder)
 
     @contextmanager
     def writing(self, key: SeriesKey, wait_s: float | None = None) -> Iterator[None]:
@@ -96,12 +99,26 @@ class Shelf:
     # -- what is true now ---------------------------------------------------------------------------------------------------
 
     def manifest(self, key: SeriesKey) -> Manifest:
-        """The truth as of now. The file is read each time (20 microseconds): a time stamp can miss two quick writes."""
-        raw = self._raw(key)
+        """The truth as of now. The file is read each time, for a time stamp can miss two quick writes; one that has been as it is
+        for a while is looked at only (2 microseconds instead of 20)."""
+        path = manifest_path(self.folder, key)
+        token = self._cache.token(path)
         with self._guard:
             known = self._states.get(key)
-        if known is not None and known[0] == raw:
-            return known[1]
+        if known is not None and known.settled and token is not None and known.token == token:
+            return known.manifest
+        try:
+            raw = self._raw(key)
+        except DamagedState as error:
+            raise DataError(f"{key}: {MANIFEST}: {error}; what is stored stays as it is") from None
+        if known is not None and known.raw == raw:
+            if token is None or known.token != token or self._cache.token(path) != token:
+                known = replace(known, token=token, seen_s=time.monotonic(), settled=False)
+            elif time.monotonic() - known.seen_s > SETTLED_AFTER_S:
+                known = replace(known, settled=True)
+            with self._guard:
+                self._states[key] = known
+            return known.manifest
         if raw is None and not self.path(key).is_dir():
             return Manifest(series_name(key))
         try:
@@ -115,7 +132,7 @@ class Shelf:
         if manifest.pending:
             return manifest.applied(self._renamed(key, manifest))
         with self._guard:
-            self._states[key] = (raw, manifest)
+            self._states[key] = _Read(raw, manifest)
         return manifest
 
     def recover(self, key: SeriesKey) -> Manifest:
@@ -135,7 +152,7 @@ class Shelf:
     def _renamed(self, key: SeriesKey, manifest: Manifest) -> set[str]:
         """Which announced files are in place: a writer is between its two manifests, or died there."""
         return {name for name, entry in manifest.pending.items()
-                if (found := _bytes(self.path(key) / f"{name}.parquet")) is not None
+                if (found := _bytes_or_none(self.path(key) / f"{name}.parquet")) is not None
                 and hashlib.sha256(found).hexdigest() == entry.sha256}
 
     def _rebuilt(self, key: SeriesKey, raw: bytes | None, reason: str) -> Manifest:
@@ -146,8 +163,8 @@ class Shelf:
         for file in sorted(self.path(key).glob("*.parquet")):
             if file.name.startswith(TEMPORARY):
                 continue
-            data = _bytes(file) or b""
             try:
+                data = read_whole(file) or b""
                 part = decode(data, proven=False)
                 if (part.series, part.month) != (series_name(key), file.stem):
                     raise DamagedState(f"it belongs to {part.series} {part.month}")
@@ -176,7 +193,7 @@ class Shelf:
             for damage in (lost, *(Damage(series_name(key), f"{name}.parquet", why) for name, why in bad)):
                 self._note(damage)
             with self._guard:
-                self._states[key] = (raw, manifest)
+                self._states[key] = _Read(raw, manifest)
         return manifest
 
     # -- reading files ------------------------------------------------------------------------------------------------------
@@ -209,7 +226,10 @@ class Shelf:
     def _proven_bytes(self, key: SeriesKey, name: str, entry: Entry) -> bytes:
         path = self.path(key) / f"{name}.parquet"
         token = self._cache.token(path)
-        data = _bytes(path)
+        try:
+            data = read_whole(path)
+        except DamagedState as error:
+            raise Broken(name, str(error)) from None
         if data is None:
             raise Broken(name, "the file is missing")
         if self._cache.token(path) == token and self._cache.is_proven(path, entry.sha256, token):
@@ -256,7 +276,7 @@ class Shelf:
                 reason = still.reason
             self._note(_damage(key, manifest, broken.name, reason, None))
             with self._guard:
-                self._states[key] = (raw, _without(manifest, broken.name))
+                self._states[key] = _Read(raw, _without(manifest, broken.name))
 
     def _still_broken(self, key: SeriesKey, manifest: Manifest, name: str) -> Broken | None:
         entry = manifest.conflicts if name == CONFLICTS else manifest.parts.get(name)
@@ -292,7 +312,10 @@ class Shelf:
         return f"{stem}.{count}"
 
     def damage_of(self, key: SeriesKey) -> tuple[Damage, ...]:
-        listed = self.manifest(key).lost
+        try:
+            listed = self.manifest(key).lost
+        except DataError as error:
+            listed = (Damage(series_name(key), MANIFEST, str(error)),)
         with self._guard:
             noted = [damage for (series, _), damage in self._noted.items() if series == series_name(key)]
         return (*listed, *(damage for damage in noted if damage.file not in {d.file for d in listed}))
@@ -340,25 +363,17 @@ class Shelf:
         return done
 
     def write_manifest(self, key: SeriesKey, manifest: Manifest) -> None:
-        replace_file(self.path(key) / MANIFEST, manifest.encode(), self._fault, "manifest")
+        replace_file(manifest_path(self.folder, key), manifest.encode(), self._fault, "manifest")
 
     def _raw(self, key: SeriesKey) -> bytes | None:
-        return _bytes(self.path(key) / MANIFEST)
+        return read_whole(manifest_path(self.folder, key))
 
 
-def _bytes(path: Path) -> bytes | None:
+def _bytes_or_none(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+        return read_whole(path)
+    except DamagedState:
         return None
-
-
-@lru_cache(4_096)
-def series_name(key: SeriesKey) -> str:
-    """The folder of a series below candles/. Refuses a key whose text could leave it (S5)."""
-    if parse_symbol(key.symbol) != key.symbol or not re.fullmatch(r"[a-z0-9-]{1,24}", key.venue):
-        raise InputError(f"expected an upper-case symbol and a lower-case venue, got {key.symbol[:24]!r}, {key.venue[:24]!r}")
-    return f"{key.venue}/{key.market}/{key.symbol}/{key.interval}"
 
 
 def _without(manifest: Manifest, name: str) -> Manifest:

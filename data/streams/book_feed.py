@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
+
+from loguru import logger
 
 from data.clock import Clock
 from data.errors import DataError, SextantError
@@ -17,8 +18,6 @@ from data.streams.book import BookTop, LocalBook
 from data.streams.messages import BookTicker, DepthDiff, Snapshot
 from data.streams.queues import Arrived
 from data.streams.supervisor import Backoff, Hole
-
-LOG = logging.getLogger(__name__)
 
 TakeSnapshot = Callable[[str], Awaitable[Snapshot]]
 Record = Callable[[TickKind, str, Sequence[Row]], None]
@@ -113,7 +112,7 @@ class BookFeed:
                     self._sample(kept, arrived.received_ms)
                 elif was and not kept.book.synchronised:
                     self.counts["resyncs"] += 1
-                    LOG.info("%s: book lost, %s", kept.book.symbol, kept.book.reason)
+                    logger.info("{}: book lost, {}", kept.book.symbol, kept.book.reason)
                 self._keep(message, arrived.received_ms, self._record_diffs)
             elif isinstance(message, BookTicker):
                 kept.ticker = message

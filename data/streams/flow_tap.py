@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 
 from data.market import Market, Provenance
@@ -19,6 +20,9 @@ from data.streams.flow_samples import FlowSampler
 
 DEPTHS = (5_000, 1_000, 200, 20)  # levels of a sample: as many as lie inside what is known of the book
 CLOCK_MARGIN_MS = 2_000  # closing by the local clock waits this much longer: it may run ahead of the exchange's
+LAG_OVER_MS = 30_000
+SMALLEST_LAG_MS = 200  # a shorter one is the line's, and well within the grace of the samplers
+
 
 class FlowTap:
     """The samplers of one market. `record` has the signature of the feeds' `record` and never raises for a foreign row.
@@ -44,6 +48,7 @@ class FlowTap:
                                               provenance=provenance) for symbol in symbols}
         self._resyncs = dict.fromkeys(symbols, 0)
         self._last_id: dict[str, int] = {}
+        self._lag = _Lag()
 
     def record(self, kind: TickKind, symbol: str, rows: Sequence[Row]) -> None:
         """Rows of the feeds: (event_time, available_time, the kind's columns)."""
@@ -52,8 +57,9 @@ class FlowTap:
             return
         if kind is TickKind.BOOK_TICKER:
             self._watch(symbol, sampler)
-            for row in rows:
-                sampler.quote(int(row[0]), int(row[1]), *row[2:6])
+            lag = self._lag.least
+            for row in rows:  # spot's carry no time but that of receipt; by a clock that runs ahead their seconds ended before the trades'
+                sampler.quote(int(row[0]) - (lag if row[0] == row[1] else 0), int(row[1]), *row[2:6])
         elif kind is self._trades:
             for row in rows:
                 at, number = int(row[0]), int(row[2])
@@ -61,6 +67,7 @@ class FlowTap:
                 if last is not None and number > last + 1:
                     sampler.trade_gap(at)
                 self._last_id[symbol] = max(number, last or 0)
+                self._lag.note(at, int(row[1]) - at)
                 sampler.trade(at, int(row[1]), row[3], row[4], int(row[5]))
         elif kind is TickKind.BOOK and rows:
             self._watch(symbol, sampler)
@@ -70,7 +77,7 @@ class FlowTap:
         """Close what is over and hand out the rows closed since the last call; symbols without any are left out."""
         out = []
         for symbol, sampler in self._samplers.items():
-            sampler.close(now_ms - CLOCK_MARGIN_MS)
+            sampler.close(now_ms - CLOCK_MARGIN_MS - self._lag.least)
             seconds, minutes = sampler.take()
             if len(seconds):
                 out.append((symbol, seconds, minutes))
@@ -93,6 +100,25 @@ class FlowTap:
             top = _known_top(book)
             if top is not None:
                 sampler.book(event_ms, received_ms, top.bid_price, top.bid_quantity, top.ask_price, top.ask_quantity)
+
+
+class _Lag:
+    """How long after it happened a trade is received at best, over the last half minute: the line, and how far our clock runs ahead."""
+
+    def __init__(self) -> None:
+        self._since_ms = 0
+        self._now = self._before = math.inf
+
+    def note(self, event_ms: int, lag_ms: int) -> None:
+        if not 0 <= event_ms - self._since_ms < LAG_OVER_MS:
+            self._since_ms, self._before, self._now = event_ms, self._now, math.inf
+        self._now = min(self._now, lag_ms)
+
+    @property
+    def least(self) -> int:
+        """Milliseconds; 0 where it is small or nothing was received yet."""
+        found = min(self._now, self._before)
+        return int(found) if SMALLEST_LAG_MS < found < math.inf else 0
 
 
 def _known_top(book: LocalBook) -> BookTop | None:

@@ -9,12 +9,12 @@ is asked for a few times, then left to the store, which lists it as a gap that i
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from loguru import logger
 
 from data.clock import Clock, iso
 from data.errors import DataError, InputError, SextantError
@@ -25,8 +25,6 @@ from data.streams.messages import Kline, KlineBody, ms
 from data.streams.queues import Arrived
 from data.streams.supervisor import Hole
 
-LOG = logging.getLogger(__name__)
-
 Sink = Callable[[SeriesKey, Candles, str], object]  # blocking; runs in a thread of its own
 Backfill = Callable[[SeriesKey, int, int], Awaitable[Candles]]  # closed candles with start <= open_time < end
 
@@ -34,6 +32,7 @@ LATE_FRAME_S = 3.0  # a closing frame overtaken by its successor's first frame a
 ASK_AGAIN_S = (5.0, 20.0, 60.0)  # REST may lag behind the stream by seconds; after these tries the exchange has none
 STORE_AGAIN_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 WAITING_MOST = 5_000  # candles of one series kept while the store refuses; older ones are fetched again later
+LONGEST_PAUSE_MS = 60_000  # of those two; an end further away was set before the clock was put back
 LARGEST_SKEW_MS = 2 * HOUR_MS  # a message from further away is damaged, or this computer's clock is; REST fills in
 FILL_AT_ONCE = 4  # series fetched side by side: the source has its own budget
 
@@ -137,14 +136,14 @@ class KlineFeed:
                 self._note(arrived.stream, arrived.message)
         now = self._clock.now_ms()
         for each in self._series.values():
-            if each.waiting and now >= each.store_ms:
+            if each.waiting and _over(each.store_ms, now):
                 await self._store_waiting(each)
             if not each.hole:
                 each.hole_since_ms = each.asked = 0
             elif not each.hole_since_ms:
                 each.hole_since_ms = now
                 each.ask_ms = now + round(LATE_FRAME_S * 1000)
-            elif now >= each.ask_ms:
+            elif _over(each.ask_ms, now):
                 await self._repair(each, now)
 
     # -----------------------------------------------------------------------------------------------------------------------
@@ -190,7 +189,7 @@ class KlineFeed:
             each.store_ms = self._clock.now_ms() + round(wait_s * 1000)
             self.counts["store refusals"] += 1
             self.problem = f"{each.key}: not stored yet ({type(error).__name__}: {str(error)[:120]})"
-            LOG.warning("%s", self.problem)
+            logger.warning("{}", self.problem)
             return
         each.refused, self.problem = 0, ""
         each.waiting.clear()
@@ -244,10 +243,15 @@ class KlineFeed:
             return
         beyond = min(each.ahead)
         bars = (beyond - (each.next_ms or 0)) // each.key.interval.ms
-        LOG.warning("%s: the exchange has no %d candles before %s", each.key, bars, iso(beyond))
+        logger.warning("{}: the exchange has no {} candles before {}", each.key, bars, iso(beyond))
         self.counts["missing at the exchange"] += bars
         each.next_ms = beyond
         each.stored([])
+
+
+def _over(end_ms: int, now_ms: int) -> bool:
+    """Whether a pause that ends at `end_ms` is over."""
+    return not now_ms < end_ms <= now_ms + LONGEST_PAUSE_MS
 
 
 def stream_key(stream: str, market: Market) -> SeriesKey:

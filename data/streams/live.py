@@ -144,8 +144,7 @@ class LiveStreams:
             rows.append(HealthRow(status.name, status.state, words, age, status.state is State.LIVE and not problem, status.counts))
         recorder = self.sources.recorder
         if recorder is not None:
-            size = sum(file.bytes for file in recorder.files())
-            words = recorder.problem or f"{size / (1 << 20):.1f} MiB of ticks kept"
+            words = recorder.problem or f"{recorder.size() / (1 << 20):.1f} MiB of ticks kept"
             rows.append(HealthRow("tick recorder", "recording" if not recorder.problem else "waiting", words, "", not recorder.problem,
                                   dict(recorder.counts)))
         flow = self.sources.flow

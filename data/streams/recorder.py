@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
+from loguru import logger
 
 from data.clock import iso
 from data.errors import DamagedState, InputError, LockHeld
@@ -114,17 +115,21 @@ class TickRecorder:
         """
         with self._writing:
             make_folder(self._folder)
-            lock = FileLock(self._folder / "ticks.lock")
+            lock = FileLock(self._folder / "ticks.lock", thread_local=False)  # the thread of the streams gives it back
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 raise LockHeld(f"another process records ticks into {self._folder.name}/; stop it or use another folder") from None
+            try:
+                for leftover in self._folder.rglob(f"{TEMPORARY}*"):
+                    leftover.unlink(missing_ok=True)
+                self._files = {file.path: file for file in self._scan()}
+            except BaseException:
+                lock.release()
+                raise
             self._lock = lock
-            for leftover in self._folder.rglob(f"{TEMPORARY}*"):
-                leftover.unlink(missing_ok=True)
-            self._files = {file.path: file for file in self._scan()}
             newest = max((file.hour_ms for file in self._files.values()), default=0)
-            self._join_hours(before_ms=newest)
+            self._guarded(lambda: self._join_hours(before_ms=newest))  # on a full disk they are joined later
 
     def close(self) -> None:
         """Write what waits and release the folder."""
@@ -153,7 +158,7 @@ class TickRecorder:
         """Write the buffers that are full or old, and join hours that are over. Call every few seconds, off the event loop."""
         with self._adding:
             due = [place for place, buffer in self._buffers.items()
-                   if len(buffer.rows) >= self._flush_rows or (buffer.rows and now_ms - buffer.since_ms >= self._flush_after_ms)]
+                   if len(buffer.rows) >= self._flush_rows or (buffer.rows and not 0 <= now_ms - buffer.since_ms < self._flush_after_ms)]
         self._flush(due)
         with self._writing:
             if self._lock is not None and not self.problem:
@@ -275,6 +280,10 @@ class TickRecorder:
             return {name: column[order] for name, column in columns.items()}
         return {name: column[keep] for name, column in columns.items()}
 
+    def size(self) -> int:
+        """Bytes on disk as the writer knows them; 0 before it is open. Waits for no file, so that a health row may ask each second."""
+        return sum(file.bytes for file in list((self._files or {}).values()))
+
     def files(self) -> tuple[TickFile, ...]:
         """Everything on disk, oldest hour first."""
         with self._writing:
@@ -298,8 +307,11 @@ class TickRecorder:
             yield file, columns
 
     def _set_aside(self, file: TickFile, reason: str) -> None:
-        self.damage.append(TickDamage(file.path.relative_to(self._folder), reason))
-        self.counts["damaged files"] += 1
+        damage = TickDamage(file.path.relative_to(self._folder), reason)
+        if damage not in self.damage:  # a reader meets the same file at every look
+            self.damage.append(damage)
+            self.counts["damaged files"] += 1
+            logger.warning("ticks: {} is damaged and set aside: {}", damage.path, reason)
         if self._lock is None:
             return  # only the writer moves files
         aside = self._folder / "quarantine" / "_".join(file.path.relative_to(self._folder).parts)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from traceback import format_exc
+
+from loguru import logger
 
 from data.streams.supervisor import StreamStatus, Supervisor
-
-LOG = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 RESTART_S = 5.0
@@ -70,7 +70,7 @@ class StreamService:
                 try:
                     loop.call_soon_threadsafe(stop.set)
                 except RuntimeError:
-                    LOG.debug("the loop had ended by itself")
+                    logger.debug("the loop had ended by itself")
             thread.join(wait_s)
             if thread.is_alive():
                 return False
@@ -82,9 +82,9 @@ class StreamService:
     def _run(self, ready: threading.Event) -> None:
         try:
             asyncio.run(self._main(ready))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the health row and the log say it
             self.failure = f"{type(error).__name__}: {error}"[:200]
-            LOG.exception("the stream thread ended unexpectedly")
+            logger.error("the stream thread ended unexpectedly\n{}", format_exc())
         finally:
             self._loop = self._stop = None
             ready.set()
@@ -117,6 +117,6 @@ async def _for_ever(work: Callable[[], Awaitable[None]], name: str) -> None:
     while True:
         try:
             await work()
-        except Exception:
-            LOG.exception("%s ended unexpectedly", name)
+        except Exception:  # noqa: BLE001 - said in the log, begun again
+            logger.error("{} ended unexpectedly\n{}", name, format_exc())
         await asyncio.sleep(RESTART_S)

@@ -9,14 +9,16 @@ closed, so a planned change leaves no hole at all.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from random import Random
+from traceback import format_exc
 from typing import Protocol
+
+from loguru import logger
 
 from data.clock import Clock
 from data.errors import SextantError
@@ -24,8 +26,6 @@ from data.streams import hosts
 from data.streams.line import Line, LineFailed, LineRefused, Sleep
 from data.streams.messages import stream_head
 from data.streams.queues import LIMIT, Arrived, NewestQueue
-
-LOG = logging.getLogger(__name__)
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 20.0  # whatever was down, everything is complete again within 30 s after it returns
 REFUSED_WAIT_S = 60.0  # 429 and 418 that name no time
@@ -220,7 +220,7 @@ class Supervisor:
         self._line = None
         self.counts["reconnects"] += 1
         self._become(State.INTERRUPTED, self._why)
-        LOG.info("%s: interrupted, %s", self.feed.name, self._why)
+        logger.info("{}: interrupted, {}", self.feed.name, self._why)
         if lasted_s >= HEALTHY_AFTER_S:
             self._backoff.reset()
         return self._backoff.next_s()
@@ -284,7 +284,7 @@ class Supervisor:
             self._line = await self._open()
         except LineFailed as error:
             self.counts["failed"] += 1
-            LOG.info("%s: planned reconnect put off, %s", self.feed.name, error)
+            logger.info("{}: planned reconnect put off, {}", self.feed.name, error)
             return False
         self.counts["rotations"] += 1
         await self._leave(old)
@@ -308,8 +308,8 @@ class Supervisor:
         except (SextantError, OSError, TimeoutError) as error:
             await self._not_filled(f"{type(error).__name__}: {error}"[:160])
             return
-        except Exception as error:
-            LOG.exception("%s: filling failed unexpectedly", self.feed.name)
+        except Exception as error:  # noqa: BLE001 - said in the log, asked again
+            logger.error("{}: filling failed unexpectedly\n{}", self.feed.name, format_exc())
             await self._not_filled(f"unexpected {type(error).__name__}")
             return
         if self._hole is hole:  # else the line broke meanwhile, and the hole has grown
@@ -336,8 +336,8 @@ class Supervisor:
     async def _give(self, batch: list[Arrived]) -> None:
         try:
             await self.feed.take(batch)
-        except Exception:  # a feed keeps its own promises; one that breaks must not end the stream for ever
-            LOG.exception("%s: the feed failed on %d messages; the hole is filled afresh", self.feed.name, len(batch))
+        except Exception:  # noqa: BLE001 - a feed keeps its own promises; one that breaks must not end the stream for ever
+            logger.error("{}: the feed failed on {} messages; the hole is filled afresh\n{}", self.feed.name, len(batch), format_exc())
             self.counts["feed failures"] += 1
             now = self._clock.now_ms()
             start_ms = min((arrived.received_ms for arrived in batch), default=now)

@@ -350,3 +350,40 @@ def test_advice_has_its_reasons_and_a_calm_book_gets_none():
     assert [(a.act, a.symbol) for a in heavy] == [("trim", "A")]
     depth = np.array([[1, 0.95, 0], [0.95, 1, 0], [0, 0, 1.0]])
     assert "together" in advise(names, w, risk, r, **calm, drawdowns=depth)[0].words
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_asset_that_moved_only_where_others_are_not_known_is_left_out(name):
+    """Its own rows vary, the rows in common do not: there is no correlation to build a tree on."""
+    x = returns_of(3)
+    x[100:, 0], x[:105, 1] = 0.0, np.nan
+    found = fitted(x, name, bands=False)
+    assert found.names == LETTERS[1:3] and found.rows == 75 and found.weights.sum() == pytest.approx(1.0)
+    assert found.dropped == {LETTERS[0]: "its price does not move in the days all are known"}
+
+
+def test_a_fall_of_long_ago_is_not_todays():
+    """The newest price of a delisted asset is no news: only a fall on the newest day closes anything."""
+    x = returns_of(2, 300)
+    x[-40, 0] = -0.5
+    x[-39:, 0] = np.nan
+    half = np.array([0.5, 0.5])
+    assert "close" not in [a.act for a in advise(LETTERS[:2], half, half, x, var=0.01, hedge=0.0, hedged_by="B")]
+    x[-1, 0] = -0.5
+    assert "close" in [a.act for a in advise(LETTERS[:2], half, half, x, var=0.01, hedge=0.0, hedged_by="B")]
+
+
+def test_what_is_not_held_is_not_among_the_estimated_and_hides_no_day():
+    days = np.arange(60) * DAY_MS + parse_time("2020-02-01")
+    x = returns_of(2, 60)
+    x[:50, 1] = np.nan
+    covid, weights = CRASHES[0], np.array([1.0, 0.0])
+    found = replay(covid, days, x, LETTERS[:2], weights, np.full(2, np.nan), x[:, 0], known_ms=int(days[-1]) + DAY_MS)
+    assert found["loss"] is not None and found["estimated"] == []
+
+
+def test_what_is_held_beside_the_symbols_is_not_in_the_turnover_and_named():
+    x = returns_of(3)
+    found = fitted(x, "equal", Wishes(turnover=0.2), held={LETTERS[0]: 0.3, "OLDUSDT": 0.5, "GONEUSDT": 0.0}, bands=False)
+    assert any(n.startswith("OLDUSDT (50% of equity) is held beside") for n in found.notes)
+    assert not any("beside" in n for n in fitted(x, "equal", Wishes(turnover=0.2), held={LETTERS[0]: 0.3}, bands=False).notes)

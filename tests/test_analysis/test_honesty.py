@@ -146,3 +146,19 @@ def test_planted_single_seed(row):
 @pytest.mark.parametrize("row", [*ROWS, DEFLATED], ids=str)
 def test_planted_mean(row):
     check_mean(row)
+
+
+def test_tries_without_a_ratio_scatter_as_chance_does():
+    rng = np.random.default_rng(91)
+    ratios = rng.normal(0.0, 1 / np.sqrt(399), 400)
+    assert honesty.variance_of_tries(ratios, tries=400, periods=400) == pytest.approx(np.var(ratios, ddof=1))
+    assert honesty.variance_of_tries(ratios[:1], tries=51, periods=400) == pytest.approx(1 / 399)
+    assert honesty.variance_of_tries(ratios[:20], tries=40, periods=400) == pytest.approx(np.var(ratios[:20], ddof=1) / 2 + 1 / 399 / 2)
+    assert honesty.variance_of_tries(np.array([np.nan]), tries=1, periods=400) == 0.0
+    assert honesty.variance_of_tries(np.array([0.1, np.nan]), tries=2, periods=1) == 0.0
+
+
+def test_a_curve_without_variance_has_no_interval_of_its_ratio():
+    """The same return every day: rounding is no risk, and a ratio of 1e17 no figure."""
+    found = honesty.intervals(np.full(100, 0.01), draws=50)
+    assert all(math.isnan(v) for v in found.sharpe) and found.max_drawdown == (0.0, 0.0)

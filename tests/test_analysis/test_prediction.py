@@ -160,6 +160,7 @@ def test_hit_rate_counts_calls_and_shrinks_the_sample():
     wide, narrow = (prediction.hit_rate(np.ones(100), np.r_[np.ones(60), -np.ones(40)], h) for h in (10, 1))
     assert wide.high - wide.low > narrow.high - narrow.low
     assert math.isnan(prediction.hit_rate(np.zeros(3), np.ones(3), 1).share)
+    assert prediction.hit_rate(np.array([1.0, np.nan, 1.0]), np.array([1.0, 1.0, -1.0]), 1).calls == 2, "an unknown row was a miss"
 
 
 def test_grouped_ic_is_the_correlation_inside_each_group(seed):

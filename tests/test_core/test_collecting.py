@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
-from core.collecting import Collecting
+from core.collecting import AGAIN_MS, Collecting
+from core.doctor import examine
 from core.outside import Outside, endpoints, stream_bases
 from core.settings import Settings
 from core.sextant import World
 from core.wiring import build
 from data.clock import SystemClock
+from data.collector import BackfillReport, SeriesBackfill
 from data.errors import LockHeld, NoData
 from data.frames import COLUMNS
-from data.market import HOUR_MS, MINUTE_MS, Interval, SeriesKey
+from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Interval, SeriesKey
 from data.simulator.faults import Fault, FaultKind
 from data.simulator.market import SimulatedExchange
 from data.simulator.venue import VenueOptions
@@ -116,6 +119,148 @@ def test_under_fire_every_candle_is_stored_once_and_the_states_are_told_in_words
         assert said in words, words
 
 
+class Scripted(Outside):
+    """An outside whose answers are given: each call takes the next one, an error is raised."""
+
+    def __init__(self, *args, answers=(), **more):
+        super().__init__(*args, **more)
+        self.answers, self.asked = list(answers), []
+
+    def aggregator(self):
+        self.asked.append("aggregator")
+        return self._next()
+
+    def catch_up(self, keys, **options):
+        self.asked.append(keys[0])
+        return self._next()
+
+    def backfill(self, keys, start_ms, end_ms, **options):
+        self.asked.append((keys[0], start_ms))
+        return self._next()
+
+    def _next(self):
+        answer = self.answers.pop(0) if self.answers else BackfillReport([], 0.0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def scripted(tmp_path, *answers):
+    settings = Settings().model_copy(update={"home": tmp_path, "network": "auto", "watchlist": ("BTCUSDT",)})
+    store, clock = CandleStore(tmp_path / "real"), QuickClock()
+    return Collecting(settings, clock, store, Scripted(settings, clock, store, tmp_path / "real", answers=answers), look_s=0.01)
+
+
+def test_a_collector_that_ended_gives_the_folder_back_to_whoever_starts_next(tmp_path):
+    """The lock is taken by the thread that starts and given back by the one that works: both must mean the same lock."""
+    first, second = (scripted(tmp_path, NoData("the network is switched off")) for _ in range(2))
+    for collector in (first, second, first):
+        collector.start()
+        until(lambda collector=collector: not collector.running, "ended")
+        assert collector.state().state == "interrupted"
+    assert "switched off" in second.state().words
+
+
+def test_an_error_that_nobody_planned_for_is_told_and_frees_the_folder(tmp_path):
+    collector = scripted(tmp_path, ZeroDivisionError("a bug"), NoData("off"))
+    collector.start()
+    until(lambda: not collector.running, "ended")
+    assert collector.state().state == "interrupted" and "E-" in collector.state().words
+    collector.start()
+    until(lambda: not collector.running, "ended")
+    assert collector.state().words == "off"
+
+
+def test_a_collector_told_to_stop_is_not_started_twice_while_it_ends(tmp_path):
+    held, go = threading.Event(), threading.Event()
+    collector = scripted(tmp_path)
+
+    def slow():
+        held.set()
+        go.wait(10)
+        raise NoData("off")
+
+    collector._outside.aggregator = slow
+    collector.start()
+    assert held.wait(10)
+    collector._stop.set()
+    with pytest.raises(LockHeld, match="still ending"):
+        collector.start()
+    go.set()
+    until(lambda: not collector.running, "ended")
+    collector.start()
+    collector.stop()
+
+
+def test_who_waits_for_another_process_is_told_when_that_one_has_ended(tmp_path):
+    first, second = (scripted(tmp_path, NoData("off")) for _ in range(2))
+    with first._lock:
+        with pytest.raises(LockHeld, match="another process collects"):
+            second.start()
+        assert second.state().state == "elsewhere"
+    assert second.state().state == "stopped" and "has ended" in second.state().words
+    second.start()
+    until(lambda: not second.running, "ended")
+    assert second.state().words == "off"
+
+
+def test_a_history_that_could_not_be_had_is_asked_for_whole_however_much_the_streams_stored_since(tmp_path):
+    """The streams begin with 500 candles; the rest of what the modules need must not stay away for that."""
+    key = SeriesKey("BTCUSDT", Interval.H1)
+    failed = SeriesBackfill(key, 0, 1, failed="Binance asks us to wait until 12:07")
+    collector = scripted(tmp_path, BackfillReport([failed], 0.0))
+    collector.keys, now = (key,), collector._clock.now_ms() // HOUR_MS * HOUR_MS
+    collector._history(collector.keys)
+    assert collector._behind == {key} and "asks us to wait" in collector._words
+    candles = SimulatedExchange(7, SystemClock()).read(key, now - 500 * HOUR_MS, now - HOUR_MS)
+    collector._store.append(key, candles, provenance="LIVE", source="stream")
+    collector._history(tuple(collector._behind))
+    assert collector._behind == set() and all(now - start >= 3_999 * HOUR_MS for _, start in collector._outside.asked)
+
+
+def test_a_candle_that_rest_did_not_give_is_asked_for_again_before_the_next_one_closes(tmp_path):
+    """A daily candle missed at midnight must not wait for the next midnight."""
+    failed = SeriesBackfill(SeriesKey("BTCUSDT", Interval.D1), 0, 1, failed="Binance is in trouble (502)")
+    collector = scripted(tmp_path, BackfillReport([failed], 0.0), ZeroDivisionError("a bug"), LockHeld("busy"))
+    outside, clock = collector._outside, START_MS // DAY_MS * DAY_MS - 60_000
+    collector.keys = (failed.key,)
+    collector._observe = lambda: None
+    collector._clock = type("Clock", (), {"now_ms": lambda self: clock})()
+
+    class Away:
+        running, started = False, 0
+
+        def start(self):
+            self.started += 1
+
+    attending = threading.Thread(target=collector._attend, args=(away := Away(),), daemon=True)
+    attending.start()
+    try:
+        clock += 61_000  # a second past midnight: not final yet
+        time.sleep(0.05)
+        assert outside.asked == []
+        for asked in range(1, 5):  # fails, raises, is busy, is there
+            clock += AGAIN_MS
+            until(lambda asked=asked: len(outside.asked) == asked, lambda: outside.asked, every_s=0.01)
+        assert "in trouble" in collector._words or "E-" in collector._words or "busy" in collector._words
+        clock += 10 * AGAIN_MS
+        time.sleep(0.05)
+        assert len(outside.asked) == 4  # settled until the next midnight
+        assert 2 <= away.started <= 4  # streams whose thread broke come back, a minute apart
+        clock -= DAY_MS  # a clock set back
+        until(lambda: len(outside.asked) == 5, lambda: outside.asked, every_s=0.01)
+    finally:
+        collector._stop.set()
+        attending.join(5)
+
+
+def test_a_home_that_cannot_be_written_is_said_and_starts_nothing(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    collector = scripted(tmp_path / "file" / "home")
+    collector.start()
+    assert not collector.running and collector.state().state == "interrupted" and "cannot be written" in collector.state().words
+
+
 @pytest.mark.long
 def test_all_ten_modules_and_every_composite_are_known_on_the_loopback_exchange(tmp_path):
     """History, positioning, daily vendors and options over REST, then three hours of books and trades over the streams."""
@@ -140,6 +285,16 @@ def test_all_ten_modules_and_every_composite_are_known_on_the_loopback_exchange(
     assert {c.name: c.reason for c in card.composites if c.score is None} == {}
     for report in card.reports:
         assert abs(sum(part.contribution for part in report.parts if part.contribution is not None) - report.raw) < 1e-9, report.letter
+
+
+@pytest.mark.parametrize(("offset_ms", "good", "words"), [(None, True, "no exchange is asked yet"), (1_900, True, "1.9 s ahead"),
+                                                          (-3_660_000, False, "3660.0 s behind: set this computer's clock")])
+def test_the_doctor_says_how_far_the_clock_is_off_once_it_is_known(tmp_path, monkeypatch, offset_ms, good, words):
+    monkeypatch.setenv("SEXTANT_HOME", str(tmp_path))
+    sextant = build()
+    monkeypatch.setattr(sextant.outside, "clock_offset_ms", lambda: offset_ms)
+    clock = next(check for check in examine(sextant) if check.name == "clock")
+    assert (clock.ok, clock.exit_code) == (good, 0 if good else 1) and clock.words.endswith(words)
 
 
 def test_with_the_network_off_nothing_is_asked(tmp_path, monkeypatch):

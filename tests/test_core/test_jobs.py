@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 
 import pytest
 
@@ -90,6 +92,51 @@ def test_a_killed_child_is_noticed_and_the_queue_goes_on(jobs, tmp_path):
     later._spawn = lambda number: None
     assert later.pump() == [2]
     assert later.get(1).state == "interrupted" and "it resumes" in later.get(1).words
+
+
+def test_a_page_that_looks_for_dead_children_does_not_send_a_starting_one_away(jobs):
+    """Looking takes the child's lock for a moment; the child that comes in that moment must wait, not give up."""
+    job = jobs.submit("x", {})
+    looking = jobs._lock(job.id)
+    looking.acquire()
+    timer = threading.Thread(target=lambda: ended.append(jobs.run(job.id, {"x": lambda *_: 1}).state))
+    ended = []
+    timer.start()
+    time.sleep(0.2)
+    looking.release()
+    timer.join()
+    assert ended == ["done"]
+
+
+def test_a_clock_that_is_set_back_does_not_hold_the_queue(jobs, tmp_path):
+    jobs.submit("x", {})
+    jobs.submit("x", {"next": 1})
+    jobs.pump()
+    earlier = Jobs(tmp_path, FixedClock(10), limit=1)
+    earlier._spawn = lambda number: None
+    assert earlier.pump() == [2] and earlier.get(1).state == "interrupted"
+
+
+def test_old_jobs_leave_nothing_behind(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr("core.jobs.KEPT", 3)
+    for n in range(8):
+        jobs.run(jobs.submit("x", {"n": n}).id, {"x": lambda *_: None})
+    assert [job.id for job in jobs.all()] == [8, 7, 6]
+    assert {file.name for file in (tmp_path / "jobs").glob("*.lock")} <= {f"{n}.lock" for n in range(6, 9)}
+
+
+def test_a_child_that_cannot_be_started_is_said(jobs, monkeypatch):
+    def refuse(number):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(jobs, "_spawn", refuse)
+    job = jobs.submit("x", {})
+    assert jobs.pump() == [] and jobs.get(job.id).state == "failed" and "Cannot allocate memory" in jobs.get(job.id).words
+
+
+def test_a_result_that_cannot_be_kept_is_a_failure_with_a_code(jobs):
+    ended = jobs.run(jobs.submit("x", {}).id, {"x": lambda *_: {1, 2}})
+    assert ended.state == "failed" and "E-" in ended.words
 
 
 def submit_many(home, start):

@@ -10,42 +10,18 @@ from core.paper.verify import verify
 from core.paper.window import Terms
 from core.settings import Settings
 from core.wiring import build
-from data.clock import parse_time
-from data.market import HOUR_MS, Interval, Market, SeriesKey
+from data.market import HOUR_MS, Interval, SeriesKey
 from data.simulator.venue import VenueOptions
 from data.simulator.venue_clock import VirtualClock
-from data.simulator.venue_market import rows_of
 from data.simulator.venue_thread import running_venue
+from tests.paper_month import OPENED, SYMBOLS, recorded_hours, replaying
 from tests.serving import venue_ports
-
-OPENED = parse_time("2025-08-31T00:10:00Z")
-HELD_FROM = parse_time("2025-05-01T00:00:00Z")
-SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT")
 
 
 @pytest.fixture(scope="module")
 def recorded(recordings, tmp_path_factory):
     """Hourly candles of real months, imported."""
-    sextant = build(Settings(home=tmp_path_factory.mktemp("recorded"), world="real", network="off"))
-    for symbol in SYMBOLS:
-        folder = recordings / "vision" / "data" / "spot" / "monthly" / "klines" / symbol / "1h"
-        sextant.import_files([f for month in range(5, 10) for f in folder.glob(f"*2025-{month:02}.zip")])
-    return {s: sextant.candles(SeriesKey(s, Interval.H1)) for s in SYMBOLS}
-
-
-def replaying(market, recorded):
-    """Make a venue's spot hours the recorded ones; the bar under way shows its open alone, as at its first trade."""
-    made = market.klines
-
-    def klines(symbol, side, interval, start, end, limit, now):
-        if side is not Market.SPOT or interval != "1h" or symbol not in recorded:
-            return made(symbol, side, interval, start, end, limit, now)
-        held = recorded[symbol]
-        rows = [r for r in rows_of(held) if r[0] <= now and (start is None or r[0] >= start) and (end is None or r[0] <= end)]
-        rows = rows[:limit] if start is not None else rows[-limit:]
-        return [r if r[6] < now else (r[0], r[1], r[1], r[1], r[1], 0.0, r[6], 0.0, 0, 0.0, 0.0) for r in rows]
-
-    market.klines = klines
+    return recorded_hours(recordings, tmp_path_factory.mktemp("recorded"))
 
 
 @pytest.mark.real

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from core.faces.cli import main
 from core.paper.window import Terms
 from core.portfolio import Asked, table_of
 from core.portfolio_account import terms_for
+from core.portfolio_plan import Order, _affordable
+from core.portfolio_risk import risk_of
 from core.portfolio_views import lab_views
 from core.score_lab import LabResult, keep
 from core.settings import Settings
@@ -298,3 +301,46 @@ def test_without_an_account_with_the_wrong_sizing_or_killed_nothing_is_sent(tmp_
     assert made.rebalancing(found).problem == "" and len(made.rebalancing(found).orders) == 6
     held = made.allocation(Asked(SIX, "equal", wishes=Wishes(turnover=0.3)), bands=False)
     assert sum(held.weights.values()) == pytest.approx(0.3) and not held.portfolio.feasible
+
+
+def test_an_asset_that_is_not_held_does_not_shorten_the_tail(sextant):
+    """A coin listed seventy days ago with a weight of zero: the loss of what is held is known for as long as that is."""
+    found = sextant.allocation(Asked(SIX[:2]))
+    daily = found.daily.returns.copy()
+    daily[:-70, 1] = np.nan
+    portfolio = replace(found.portfolio, weights=np.array([1.0, 0.0]))
+    short, whole = (risk_of(replace(found, portfolio=portfolio, daily=replace(found.daily, returns=x)))
+                    for x in (daily, found.daily.returns))
+    assert short.days == whole.days > 250 and short.tails == whole.tails and short.spans == whole.spans
+    assert short.hedge == whole.hedge and short.formulas == whole.formulas
+
+
+def test_the_risk_of_a_day_is_of_days_whatever_bars_the_weights_are_from(sextant):
+    weekly = sextant.allocation(Asked(SIX[:2], interval=Interval.W1, days=800))
+    assert weekly.portfolio.rows >= 60 and weekly.daily.interval is Interval.D1
+    asked = Asked(SIX[:2])
+    of_days = risk_of(replace(sextant.allocation(asked), portfolio=replace(sextant.allocation(asked).portfolio,
+                                                                           weights=weekly.portfolio.weights)))
+    assert risk_of(weekly).tails == of_days.tails
+    only_weeks = risk_of(replace(weekly, daily=table_of(sextant, SIX[:2], Interval.W1, Market.SPOT, at_ms=None, rows=None)))
+    assert only_weeks.tails == [] and "back-fill 1d candles" in only_weeks.notes[0]
+
+
+def test_the_risk_of_a_limited_turnover_follows_what_is_held(tmp_path, monkeypatch):
+    made = build(Settings(home=tmp_path, world="simulated", network="off"), FixedClock(NOW))
+    asked = Asked(SIX[:2], wishes=Wishes(turnover=0.1))
+    seen = []
+    for held in ({}, {SIX[0]: 0.9}):
+        monkeypatch.setattr(type(made), "held_weights", lambda self, held=held: held)
+        seen.append(made.portfolio_risk(asked).tails[0]["var_99"])
+    assert seen[1] > 3 * seen[0], "the risk of the weights before the purchase was shown again"
+
+
+def test_a_purchase_that_cash_cuts_says_how_far_it_gets_and_one_it_does_not_pay_for_is_named(sextant):
+    prices = [float(sextant.candles(sextant.key(s, "1h"), bars=1).close[-1]) for s in SIX[:2]]
+    wanted = [Order(SIX[0], "place", 1, 8_000 / prices[0], prices[0], 0.1, 0.9, 8.0), Order(SIX[1], "place", 1, 12 / prices[1], prices[1],
+                                                                                            0.0, 0.0012, 0.01)]
+    left = []
+    (kept,) = _affordable(wanted, [], 2_000.0, 10_000.0, sextant, Market.SPOT, 0.001, [], left)
+    assert kept.target == pytest.approx(0.1 + kept.notional / 10_000) and 0.25 < kept.target < 0.3 and "10.0% to 29" in kept.words()
+    assert [(s, now, target) for s, now, target, _ in left] == [(SIX[1], 0.0, 0.0012)] and "smallest order" in left[0][3]

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.backtest import robustness
+from core.backtest import report, robustness, sweeping
 from core.backtest.asking import ask, grid_of
 from core.backtest.engine import run
 from core.backtest.outside_signals import outside_signals
 from core.backtest.plan import Config, build
 from core.backtest.question import Question, common, cut
 from core.backtest.signals import Action, Signals
-from core.backtest.study import verdict
+from core.backtest.study import trade_returns, verdict
 from core.backtest.sweeping import run_sweep
 from core.risk.limits import RiskLimits
 from core.risk.sizing import Sizing
@@ -30,6 +30,7 @@ from core.wiring import build as wire
 from data.clock import FixedClock, parse_time
 from data.errors import InputError, NoData
 from data.market import Costs, Interval, Market
+from models.train import TrainOptions
 from models.trials import TrialLedger
 from tests.backtest_worlds import bars, path
 from tests.made_candles import JAN_2024
@@ -136,6 +137,19 @@ def test_random_positions_keep_count_sides_and_lengths():
         assert sorted(leave - enter) == [2, 3, 5, 9] and sorted(action[enter]) == [-1, 1, 1, 1]
 
 
+def test_trades_in_another_order_are_shares_of_the_equity_they_were_entered_with(done):
+    result = done.result
+    share = trade_returns(result)
+    for one, t in zip(share.tolist(), result.trades, strict=True):
+        entered_with = result.capital if t.entry_bar == 0 else float(result.equity[t.entry_bar - 1])
+        assert one == pytest.approx(t.pnl / entered_with, rel=1e-12)
+    grown = dataclasses.replace(result, equity=result.equity * 50.0)  # an account that has grown: the same money is a smaller share
+    after = result.table.wholes[:, 5] > 0
+    assert trade_returns(grown)[after] == pytest.approx(share[after] / 50.0)
+    broke = dataclasses.replace(result, equity=result.equity * 0.0)
+    assert np.isnan(trade_returns(broke)[after]).all()
+
+
 def test_without_the_best_trades(done):
     pnl = np.sort(done.result.table.floats[:, 3])
     assert done.honesty["without_best_5"] == pytest.approx(pnl[:-5].sum() / 10_000.0)
@@ -157,9 +171,69 @@ def test_where_it_came_from_adds_up(done):
     for rows, name in ((done.honesty["by_year"], "return"), (robustness.by_month(done.result), "return")):
         assert np.prod([1 + r[name] for r in rows]) == pytest.approx(total, rel=1e-12)
     profit = done.result.table.floats[:, 3].sum()
-    for rows in (done.honesty["by_symbol"], done.honesty["by_regime"], robustness.by_reason(done.result)):
+    ended = sum(not t.open for t in done.result.trades)
+    for rows, trades in ((done.honesty["by_symbol"], ended), (done.honesty["by_regime"], ended),
+                         (robustness.by_reason(done.result), len(done.result.table))):
         assert sum(r["pnl"] for r in rows) == pytest.approx(profit, abs=1e-6)
-        assert sum(r["trades"] for r in rows) == len(done.result.table)
+        assert sum(r["trades"] for r in rows) == trades
+
+
+def test_a_sweep_of_a_model_rule_enters_where_each_set_pays(tmp_path):
+    """What a forecast must reach follows from stop and target, so a set of other distances has other entries."""
+    def at(ms):
+        return wire(Settings(home=tmp_path, world="simulated", network="off"), FixedClock(ms))
+
+    at(NOW - 48 * 3_600_000).train(("ETHUSDT",), "1h", label="dir3_dyn", model="logistic", bars=3_000,
+                                   options=TrainOptions(mode="quick", baselines=()))
+    question = ask(["ETHUSDT"], {"bars": 1_500}, rule="model_dir3_dyn")
+    swept = run_sweep(at(NOW), question, grid_of(["stop_atr=2.5,6", "reward=1,3"]), TrialLedger(tmp_path / "t.sqlite", FixedClock(NOW)),
+                      home=tmp_path)
+    entries = set()
+    for row in swept.rows:
+        alone = at(NOW).backtest(dataclasses.replace(question, choice=Choice("model_dir3_dyn", row["parameters"])), quick=True, worlds=0)
+        assert row["total_return"] == pytest.approx(alone.result.metrics["total_return"], abs=1e-9), row["parameters"]
+        assert row["trades"] == sum(not t.open for t in alone.result.trades)
+        entries.add(tuple(np.flatnonzero(np.abs(alone.plan.tables[0][0].action) == 1).tolist()))
+    assert len(entries) > 1, "every set wants the same: this proves nothing"
+
+
+def test_a_sweep_is_kept_for_the_rule_and_the_code_that_made_it(sextant, tmp_path, monkeypatch):
+    """The base plan holds one set's decisions; the figures of the others hang on code it does not know of."""
+    question = ask(["BTCUSDT"], {"bars": 600}, rule="ema_cross")
+    ledger = TrialLedger(tmp_path / "t.sqlite", FixedClock(NOW))
+
+    def files():
+        run_sweep(sextant, question, grid_of(["fast=6,12"]), ledger, home=tmp_path)
+        return {p.name for p in (tmp_path / "sweeps").glob("*.json")}
+
+    first = files()
+    assert len(first) == 1 and files() == first
+    monkeypatch.setattr(sweeping, "code_version", lambda packages: "another")
+    assert len(files()) == 2
+
+
+def test_one_set_has_no_probability_of_overfitting_in_words(sextant, tmp_path):
+    ledger = TrialLedger(tmp_path / "t.sqlite", FixedClock(NOW))
+    found = run_sweep(sextant, ask(["BTCUSDT"], {"bars": 1_500}, rule="ema_cross"), grid_of(["fast=6"]), ledger, home=tmp_path)
+    assert "nan" not in found.text() and "one set was not chosen from others" in found.text()
+
+
+def test_a_trade_is_one_that_ended_wherever_trades_are_counted(tmp_path):
+    """A report counted the position still open at the end, a sweep's row did not, and the win rates were of different trades."""
+    sextant = wire(Settings(home=tmp_path, world="simulated", network="off"), FixedClock(NOW))
+    question = ask(["SOLUSDT"], {"bars": 900}, rule="ema_cross")
+    swept = run_sweep(sextant, question, grid_of(["fast=6,12"]), TrialLedger(tmp_path / "t.sqlite", FixedClock(NOW)), home=tmp_path)
+    seen = 0
+    for row in swept.rows:
+        alone = sextant.backtest(dataclasses.replace(question, choice=Choice("ema_cross", row["parameters"])), quick=True, worlds=0)
+        document, ended = alone.document(), [t for t in alone.result.trades if not t.open]
+        assert row["trades"] == document["trades"] == len(ended) and document["open_trades"] == len(alone.result.trades) - len(ended)
+        (symbol,) = document["honesty"]["by_symbol"]
+        assert symbol["trades"] == len(ended) and symbol["win_rate"] == pytest.approx(document["metrics"]["win_rate"])
+        assert sum(r["trades"] for r in document["honesty"]["by_regime"]) == len(ended)
+        seen += document["open_trades"]
+        assert f"{len(ended):>12}" in next(line for line in report.text(alone).splitlines() if line.strip().startswith("Trades"))
+    assert seen, "no set ends with an open position: this proves nothing"
 
 
 @pytest.mark.parametrize(("quick", "worlds"), [(True, 0), (False, 0), (False, 3)])
@@ -325,7 +399,7 @@ def test_a_sweep_is_its_backtests_one_by_one_and_resumes(sextant, tmp_path):
     for row in whole.rows[::3]:
         alone = sextant.backtest(dataclasses.replace(question, choice=Choice("ema_cross", row["parameters"])), quick=True, worlds=0)
         assert row["total_return"] == pytest.approx(alone.result.metrics["total_return"], abs=1e-9), row["parameters"]
-        assert row["trades"] == sum(not t.open for t in alone.result.trades) or row["trades"] == len(alone.result.trades)
+        assert row["trades"] == sum(not t.open for t in alone.result.trades)
     file = next((tmp_path / "a" / "sweeps").glob("*.json"))
     rows = json.loads(file.read_text())
     rows[3] = [None] * len(rows[3])

@@ -293,6 +293,14 @@ def test_a_source_that_stays_bad_is_passed_over(kind):
         assert np.array_equal(found.close, truth(venue, BTC, NOW - 20 * DAY_MS, NOW - 10 * DAY_MS).close)
 
 
+def test_a_probe_answered_with_nonsense_is_a_source_that_is_down():
+    """-1121 to a request that names no symbol is an error of nobody's request: the first page must not fail on it."""
+    with stub_server(Reply(b'{"code":-1121,"msg":"Invalid symbol."}', 400)) as stub:
+        outside = BinanceAggregator(None, VirtualClock(NOW), endpoints=Endpoints(api=stub.url, fapi=stub.url), sleep=lambda _s: None)
+        assert outside.live_answers(5.0) is False
+        assert {row.state for row in outside.probe()} == {State.DOWN}
+
+
 def test_nobody_answers_and_every_reason_is_named():
     clock = VirtualClock(NOW)
     outside = BinanceAggregator(None, clock, endpoints=Endpoints(api="http://127.0.0.1:1", mirror="http://127.0.0.1:1", fapi="http://127.0.0.1:1"),

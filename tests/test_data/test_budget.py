@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -100,6 +101,53 @@ def test_block_lasts_half_an_hour_and_survives_a_restart(tmp_path):
         again.admit(API)
     clock.advance(BLOCK_MS)
     again.admit(API)
+
+
+def test_a_ban_that_another_process_wrote_meanwhile_is_not_written_over(tmp_path):
+    """A request is on its way when another process learns of a ban; what its own answer teaches is added to that."""
+    clock, futures = VirtualClock(NOON), Channel("fapi", "Binance", "https://fapi.binance.com", 2400)
+    ours, theirs = Budget(tmp_path / "sources.json", clock), Budget(tmp_path / "sources.json", clock)
+    ours.admit(API)
+    theirs.limited(futures, 418, {"retry-after": "7200"}, "")
+    ours.refused(API, 451)
+    for budget in (ours, Budget(tmp_path / "sources.json", clock)):
+        with pytest.raises(RateLimited):
+            budget.admit(futures)
+        with pytest.raises(Blocked):
+            budget.admit(API)
+
+
+def test_processes_that_learn_at_once_lose_nothing(tmp_path):
+    """A second object in a thread is another writer to the file lock as another process is."""
+    clock = VirtualClock(NOON)
+    channels = [Channel(f"c{n}", "Vendor", f"https://{n}.example") for n in range(24)]
+    budgets = [Budget(tmp_path / "sources.json", clock) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: budgets[n % 4].refused(channels[n], 403), range(len(channels))))
+    after = Budget(tmp_path / "sources.json", clock)
+    assert [after.state(channel).blocked_status for channel in channels] == [403] * len(channels)
+
+
+def test_a_clock_that_is_set_back_does_not_prolong_a_block_or_a_window():
+    clock, channel = VirtualClock(NOON + 5 * DAY_MS), Channel("x", "Vendor", "https://x.example", None, {"": (3, 60)})
+    budget = Budget(None, clock)
+    for _ in range(3):
+        budget.admit(channel)
+    budget.refused(API, 451)
+    clock._now_ms -= 5 * DAY_MS
+    budget.admit(channel)
+    with pytest.raises(Blocked):  # from the first look on it counts anew
+        budget.admit(API)
+    clock.advance(BLOCK_MS)
+    budget.admit(API)
+
+
+@pytest.mark.parametrize("number", ["\u00b2", "\u0663", "9" * 5_000, "-5", "1e3"])
+def test_a_header_that_holds_no_plain_number_is_left_alone(number):
+    budget = Budget(None, VirtualClock(NOON))
+    budget.succeeded(API, {"x-mbx-used-weight-1m": number}, 1.0)
+    assert budget.state(API).used_weight == 0
+    assert budget.limited(API, 429, {"retry-after": number}, "").retry_at_ms == NOON + MINUTE_MS
 
 
 def test_success_of_a_request_sent_earlier_does_not_lift_a_ban():

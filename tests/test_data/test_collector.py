@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from data.clock import parse_time
 from data.collector import backfill, catch_up, missing_ranges
@@ -249,6 +250,42 @@ def test_limit_is_waited_for_and_nothing_is_lost(tmp_path):
                           sleep=lambda s: clock.advance(round(s * 1000)) and None)
         assert report.added == 2159 and clock.now_ms() - NOW == 42_000
         assert any("Binance asks us to wait until 09:32 UTC" in step.note for step in told)
+
+
+def test_who_is_told_of_a_wait_can_end_it_by_raising(tmp_path):
+    """A job is stopped by its report; a wait of a quarter of an hour must not be told once and then sat out."""
+    clock, told = VirtualClock(NOW), []
+    faults = (Fault(FaultKind.HTTP_429, NOW, count=1, host=str(Host.API), path="/api/v3/klines", value=800),)
+
+    def stop(step) -> None:
+        told.append(step.note)
+        if sum("asks us to wait" in note for note in told) == 3:
+            raise KeyboardInterrupt
+
+    with running_venue(clock, script=faults) as venue, pytest.raises(KeyboardInterrupt):
+        backfill(CandleStore(tmp_path), aggregator(venue, clock), [BTC], NOW - 9 * DAY_MS, NOW, clock=clock, progress=stop,
+                 sleep=lambda s: clock.advance(round(s * 1000)) and None)
+    assert clock.now_ms() - NOW < 5_000
+
+
+def test_observations_that_wait_for_a_limit_are_cancelled_within_a_second(tmp_path):
+    clock = VirtualClock(NOW)
+    faults = (Fault(FaultKind.HTTP_429, NOW, count=1, host=str(Host.FAPI), value=800),)
+    with running_venue(clock, script=faults) as venue:
+        collect_observations(ObservationStore(tmp_path), aggregator(venue, clock), ["BTCUSDT"], [Kind.FUNDING], NOW - DAY_MS, NOW,
+                             clock=clock, sleep=lambda s: clock.advance(round(s * 1000)) and None,
+                             cancelled=lambda: clock.now_ms() > NOW + 3_000)
+    assert clock.now_ms() - NOW < 6_000
+
+
+def test_a_busy_store_costs_one_kind_not_all_that_come_after(world, tmp_path):
+    venue, clock = world
+    store = ObservationStore(tmp_path, lock_wait_s=0.01)
+    held = FileLock(tmp_path / "observations.lock")
+    with held:
+        found = collect_observations(store, aggregator(venue, clock), ["BTCUSDT"], [Kind.FUNDING, Kind.BASIS], NOW - DAY_MS, NOW,
+                                     clock=clock, progress=lambda _one: held.release(force=True))
+    assert "another process is writing" in found[0].failed and found[1].added and not found[1].failed
 
 
 def test_ban_of_days_ends_the_run_with_the_time(tmp_path):

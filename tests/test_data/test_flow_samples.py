@@ -406,3 +406,35 @@ def test_a_recorded_futures_session_gives_whole_seconds(recordings):
         assert (seconds["bid"][row], seconds["ask"][row]) == (last[2], last[4])
     assert np.isfinite(seconds["ofi"][inside][2:]).all() and (np.abs(minutes["obi"]) < 1).all()
     assert json.dumps(float(np.nanmedian(seconds["life_ms"])))
+
+
+@pytest.mark.parametrize("ahead_ms", [0, 400, 700, 1_500, 5_000])
+def test_a_clock_that_runs_ahead_does_not_turn_volumes_into_zeros(ahead_ms):
+    """Spot's best quotes carry no time: stamped by a clock a second ahead they closed each second before its trades had come."""
+    tap = FlowTap(Market.SPOT, ["BTCUSDT"], book=lambda _symbol: None)
+    arrivals = [(T0 + at + 20, TickKind.BOOK_TICKER, T0 + at) for at in range(0, 200_000, 100)]
+    arrivals += [(T0 + at + 40, TickKind.AGG_TRADE, T0 + at) for at in range(37, 200_000, 250)]
+    seconds, minutes = [], []
+    for n, (arrived, kind, at) in enumerate(sorted(arrivals)):
+        local = arrived + ahead_ms
+        if kind is TickKind.BOOK_TICKER:
+            tap.record(kind, "BTCUSDT", [(local, local, 100.0, 1.0, 100.1, 1.0)])
+        else:
+            number = (at - T0 - 37) // 250
+            tap.record(kind, "BTCUSDT", [(at, local, number, 100.0, 1.0, 1, number, number)])
+        if n % 50 == 0:
+            for _, more, whole in tap.collect(local):
+                seconds += more["buy_volume"].tolist()
+                minutes += whole["buy_volume"].tolist()
+    assert len(seconds) >= 185 and set(seconds) == {4.0}
+    assert len(minutes) >= 2 and set(minutes) == {240.0}
+
+
+def test_a_reader_names_a_damaged_file_of_flow_once(tmp_path):
+    file = tmp_path / "spot" / "BTCUSDT" / "minute" / "2027-01-15T00.parquet"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"PAR1 cut")
+    shelf = FlowShelf(tmp_path)
+    for _ in range(5):
+        assert not len(shelf.known("BTCUSDT", Kind.MINUTE_FLOW, Market.SPOT, T0 - DAY_MS, T0 + DAY_MS))
+    assert len(shelf.damage) == 1

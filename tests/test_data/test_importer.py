@@ -236,6 +236,13 @@ def test_other_spellings_of_the_columns(store):
     assert np.isnan(got.taker_buy_volume).all()
 
 
+def test_a_gzip_of_several_members_is_read_to_its_end(store):
+    """Parallel packers and `cat` write one after the other; the first alone would look whole."""
+    lines = plain_text(made(30, plain=True)).encode().splitlines(keepends=True)
+    load(store, b"".join(gzip.compress(b"".join(lines[at : at + 7])) for at in range(0, len(lines), 7)) + bytes(99), "BTCUSDT-1h.csv.gz")
+    assert same(store.read(KEY), made(30, plain=True))
+
+
 def test_gzip_and_zip_are_known_by_content_and_not_by_name(store):
     candles = made(30, plain=True)
     load(store, gzip.compress(plain_text(candles).encode()), "BTCUSDT-1h.csv.gz")
@@ -397,7 +404,9 @@ def encrypted() -> bytes:
     (zipped("BTCUSDT-1h.csv", archive_text(made(500)))[:-400], "damaged or cut"),
     (archive_of(**{"readme.md": b"hello"}), "no table of candles"),
     (gzip.compress(bytes(60 << 20)), "unpacks to more"), (gzip.compress(plain_text(made(99)).encode())[:-20], "is cut"),
-], ids=["climb", "absolute", "drive", "climb later", "bomb", "encrypted", "nested", "many", "cut", "no table", "gzip bomb", "gzip cut"])
+    (gzip.compress(b"a") + gzip.compress(plain_text(made(99)).encode())[:-20], "is cut"), (gzip.compress(b"a") + b"junk", "damaged"),
+], ids=["climb", "absolute", "drive", "climb later", "bomb", "encrypted", "nested", "many", "cut", "no table", "gzip bomb",
+        "gzip cut", "gzip second cut", "gzip and more"])
 def test_hostile_archives_are_refused_and_write_nothing(tmp_path, store, data, words):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ImportRefused, match=words):

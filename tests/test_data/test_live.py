@@ -11,7 +11,7 @@ import pytest
 
 from data.errors import DataError, InputError, LockHeld
 from data.frames import Candles
-from data.market import HOUR_MS, MINUTE_MS, Interval, Market, SeriesKey
+from data.market import DAY_MS, HOUR_MS, MINUTE_MS, Interval, Market, SeriesKey
 from data.observations import Kind
 from data.simulator.faults import Fault, FaultKind
 from data.simulator.venue_hosts import Host
@@ -201,6 +201,19 @@ async def test_a_rumour_of_the_future_never_moves_what_is_stored(pace):
     rest.most = 1000
     await feed.fill(HOLE)
     assert shelf.times == list(range(START_MS, START_MS + 10 * MINUTE_MS, MINUTE_MS))
+
+
+async def test_a_clock_that_is_set_back_ends_the_pause_of_a_store_that_refused(pace):
+    feed, _, shelf = made(pace)
+    pace.advance(DAY_MS)
+    shelf.refuse = DataError("disk full")
+    await feed.take([frame(START_MS, E=pace.now_ms())])
+    shelf.refuse = None
+    await feed.take([])
+    assert shelf.times == []  # paused
+    pace._now_ms -= DAY_MS
+    await feed.take([])
+    assert shelf.times == [START_MS]
 
 
 def test_series_of_one_market_make_a_feed(pace):

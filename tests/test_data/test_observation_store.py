@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.clock import parse_time
-from data.errors import InputError, LockHeld
+from data.errors import DataError, InputError, LockHeld
 from data.market import DAY_MS, HOUR_MS
 from data.observations import COLUMNS_OF, Kind, Observations
 from data.storage.observations import ObservationKey, ObservationStore, slug
@@ -150,6 +153,57 @@ def test_lost_manifest_is_made_again(tmp_path):
         manifest.write_bytes(content)
         fresh = ObservationStore(tmp_path)
         assert len(fresh.read(FUNDING)) == 3 and fresh.version(FUNDING) == version
+
+
+def test_a_lost_manifest_hides_neither_a_damaged_file_nor_the_series(tmp_path):
+    store = ObservationStore(tmp_path)
+    store.append(FUNDING, made(Kind.FUNDING, [0, 8, 400]))
+    next(tmp_path.rglob("manifest.json")).unlink()
+    january = tmp_path / "observations" / FUNDING.path / "2024-01.parquet"
+    january.write_bytes(january.read_bytes()[:-40])
+    fresh = ObservationStore(tmp_path)
+    assert fresh.keys() == (FUNDING,) and len(fresh.read(FUNDING)) == 1
+    assert [damage.file for damage in fresh.damage] == ["2024-01.parquet"]
+
+
+def test_keys_of_a_symbol_or_a_kind(tmp_path):
+    store = ObservationStore(tmp_path)
+    keys = [ObservationKey(symbol, kind, "perp", venue) for symbol in ("BTCUSDT", "ETHUSDT") for kind in (Kind.FUNDING, Kind.BASIS)
+            for venue in ("binance", "okx")]
+    for key in keys:
+        store.append(key, made(key.kind, [0]))
+    assert store.keys() == tuple(sorted(keys))
+    assert store.keys("ETHUSDT") == tuple(sorted(k for k in keys if k.symbol == "ETHUSDT"))
+    assert store.keys("ETHUSDT", Kind.BASIS) == tuple(sorted(k for k in keys if k.symbol == "ETHUSDT" and k.kind is Kind.BASIS))
+    with pytest.raises(InputError):
+        store.keys("../..")
+
+
+@pytest.mark.parametrize("name", ["2024-01.parquet", "manifest.json"])
+def test_a_folder_in_the_place_of_a_file_is_named_and_read_around(tmp_path, name):
+    """What a disk answers with an input/output error is treated the same."""
+    ObservationStore(tmp_path).append(FUNDING, made(Kind.FUNDING, [0, 8, 400]))
+    file = tmp_path / "observations" / FUNDING.path / name
+    file.unlink()
+    file.mkdir()
+    store = ObservationStore(tmp_path)
+    assert len(store.read(FUNDING)) == (1 if name == "2024-01.parquet" else 3)
+    assert [damage.file for damage in store.damage] == [name] and "cannot be read" in store.damage[0].words
+
+
+def test_a_file_that_is_forbidden_just_now_is_not_taken_for_damaged(tmp_path, monkeypatch):
+    ObservationStore(tmp_path).append(FUNDING, made(Kind.FUNDING, [0, 8]))
+    read, bad = Path.read_bytes, True
+    monkeypatch.setattr(Path, "read_bytes", lambda path: _refuse(path) if bad and path.suffix == ".parquet" else read(path))
+    store = ObservationStore(tmp_path)
+    with pytest.raises(DataError, match="cannot be read"):
+        store.read(FUNDING)
+    bad = False
+    assert len(store.read(FUNDING)) == 2 and store.damage == ()
+
+
+def _refuse(path):
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
 
 class Killed(Exception):

@@ -549,3 +549,10 @@ def test_every_parser_is_covered():
             if name.endswith("_of") and getattr(module, name).__module__ == module.__name__ and hasattr(getattr(module, name),
                 "__wrapped__"):
                 assert name in text, f"{name} has no test"
+
+
+def test_two_lines_of_one_settlement_do_not_cost_the_month():
+    """Revised or repeated lines: the store keeps the first of a settlement, the others are not lost with it."""
+    at = parse_time("2024-01-01")
+    text = f"calc_time,funding_interval_hours,last_funding_rate\n{at},8,0.0001\n{at},8,0.0002\n{at + 8 * HOUR_MS},8,0.0003\n"
+    assert archive_funding_of(text.encode(), provenance="ARCHIVE")["rate"].tolist() == [0.0001, 0.0002, 0.0003]

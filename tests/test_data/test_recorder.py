@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,66 @@ def test_one_process_records_at_a_time(opened, tmp_path):
     unopened.add(SPOT, AGG, BTC, [agg(1, HOUR)])
     with pytest.raises(InputError, match="not open"):
         unopened.flush()
+
+
+def test_its_size_is_told_while_a_file_is_being_written(opened):
+    """The health row of a page must not wait for an hour that is being joined."""
+    opened.add(SPOT, AGG, BTC, [agg(i, HOUR + i) for i in range(100)])
+    opened.flush()
+    sizes = []
+    with opened._writing:
+        asking = threading.Thread(target=lambda: sizes.append(opened.size()), daemon=True)
+        asking.start()
+        asking.join(5)
+    assert sizes == [sum(file.bytes for file in opened.files())] and sizes[0] > 0
+
+
+def test_rows_that_came_before_the_clock_was_set_back_are_written_all_the_same(opened):
+    opened.add(SPOT, AGG, BTC, [agg(1, HOUR + HOUR_MS)])
+    opened.flush_due(HOUR)
+    assert len(opened.files()) == 1
+
+
+def test_what_one_thread_opened_another_may_close(tmp_path):
+    """The collector's thread opens it, the streams' thread closes it."""
+    recorder, locks = TickRecorder(tmp_path), []
+    for _ in range(2):
+        recorder.open()
+        locks.append(recorder._lock)  # kept: a lock that is dropped is given back by accident
+        closing = threading.Thread(target=recorder.close)
+        closing.start()
+        closing.join()
+        other = TickRecorder(tmp_path)
+        other.open()
+        other.close()
+
+
+def test_a_full_disk_does_not_keep_the_recorder_from_opening(tmp_path):
+    """Hours are joined at the start; where there is no room for that, candles and streams must start all the same."""
+    first = TickRecorder(tmp_path)
+    first.open()
+    for hour in (HOUR, HOUR + HOUR_MS):
+        first.add(SPOT, AGG, BTC, [agg(i, hour + i) for i in range(3)])
+        first.flush()
+    first.close()
+
+    def fault(name: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    recorder = TickRecorder(tmp_path, fault=fault)
+    recorder.open()
+    assert "No space left" in recorder.problem and len(ids(recorder)) == 6
+    recorder.close()
+
+
+def test_a_reader_names_a_damaged_file_once(tmp_path):
+    writer = TickRecorder(tmp_path)
+    writer.open()
+    writer.add(SPOT, AGG, BTC, [agg(1, HOUR)])
+    writer.close()
+    parquet(tmp_path)[0].write_bytes(b"PAR1 cut")
+    reader = TickRecorder(tmp_path)
+    assert [ids(reader) for _ in range(5)] == [[]] * 5 and len(reader.damage) == 1
 
 
 def test_a_full_disk_keeps_the_rows_waiting_and_says_so(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -18,7 +19,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.errors import ContractBroken, DamagedState, InputError, LockHeld, SextantError
+from data.errors import ContractBroken, DamagedState, DataError, InputError, LockHeld, SextantError
 from data.frames import Candles, concat
 from data.market import Interval, Market, SeriesKey
 from data.storage.candles import CONFIRMED, NOT_KNOWN, CandleStore
@@ -416,6 +417,75 @@ def test_damage_under_a_running_process_is_noticed(tmp_path):
     assert same(store.read(KEY), candles)
     (series_folder(tmp_path) / "2024-01.parquet").unlink()
     assert len(store.read(KEY)) == 0 and store.damage[0].reason == "the file is missing"
+
+
+def test_a_manifest_that_is_only_looked_at_is_never_an_old_one(tmp_path, monkeypatch):
+    """Long unchanged, a manifest is looked at instead of read; every change of another process shows at the next look."""
+    moment = 0.0
+    monkeypatch.setattr("data.storage.shelf.time.monotonic", lambda: moment)
+    candles, store, writer = made(60), CandleStore(tmp_path), CandleStore(tmp_path)
+    reads = []
+    raw = store._shelf._raw
+    monkeypatch.setattr(store._shelf, "_raw", lambda key: reads.append(key) or raw(key))
+    for end in range(10, 61, 10):
+        put(writer, candles.take(slice(0, end)))
+        for _ in range(4):  # four looks two seconds apart: read twice or thrice, then only looked at
+            assert store.rows(KEY) == end and store.version(KEY) == writer.version(KEY)
+            moment += 2.0
+        reads.clear()
+        assert store.rows(KEY) == end and not reads
+    manifest = series_folder(tmp_path) / "manifest.json"
+    content, times = manifest.read_bytes(), manifest.stat()
+    manifest.write_bytes(content.replace(b'"rows":60', b'"rows":61'))  # same size, same inode, and the old time
+    os.utime(manifest, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+    assert store.damage and "checksum" in store.damage[0].reason
+
+
+def test_two_quick_writes_are_both_seen_where_time_stamps_stand_still(tmp_path, monkeypatch):
+    """Until a manifest has been as it is for seconds it is read at each look, whatever its time stamp says."""
+    store, writer, candles = CandleStore(tmp_path), CandleStore(tmp_path), made(50)
+    monkeypatch.setattr(type(store._cache), "token", staticmethod(lambda path: (1, 1, 1) if path.exists() else None))
+    for end in range(1, 51):
+        put(writer, candles.take(slice(0, end)))
+        assert store.rows(KEY) == end
+
+
+def test_a_manifest_that_cannot_be_read_costs_its_series_alone_and_no_file(tmp_path):
+    """A folder in its place stands for what a disk answers with an input/output error."""
+    store, other = CandleStore(tmp_path), SeriesKey("ETHUSDT", Interval.H1)
+    put(store, made(100))
+    put(store, made(100), key=other)
+    manifest = series_folder(tmp_path) / "manifest.json"
+    manifest.rename(manifest.with_name("kept"))
+    manifest.mkdir()
+    for seen in (store, CandleStore(tmp_path)):
+        assert seen.keys() == (other,) and [d.series for d in seen.damage] == ["binance/spot/BTCUSDT/1h"]
+        assert not seen.verify().ok and [s.key for s in seen.summary()] == [other]
+        for refused in (lambda seen=seen: seen.read(KEY), lambda seen=seen: put(seen, made(200))):
+            with pytest.raises(DataError, match="cannot be read"):
+                refused()
+    manifest.rmdir()
+    manifest.with_name("kept").rename(manifest)
+    assert len(store.read(KEY)) == 100 and store.damage == ()
+
+
+def test_a_file_that_is_forbidden_just_now_is_not_taken_for_damaged(tmp_path, monkeypatch):
+    put(CandleStore(tmp_path), made(100))
+    read, code = Path.read_bytes, errno.EMFILE
+
+    def refused(path):
+        if path.suffix == ".parquet" and code:
+            raise OSError(code, os.strerror(code), str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    store = CandleStore(tmp_path)
+    with pytest.raises(DataError, match="Too many open files"):
+        store.read(KEY)
+    code = 0
+    assert len(store.read(KEY)) == 100 and store.damage == ()
+    code = errno.EIO
+    assert len(CandleStore(tmp_path).read(KEY)) == 0 and CandleStore(tmp_path).damage[0].quarantined_as
 
 
 def test_files_swapped_between_series_are_noticed_even_without_manifest(tmp_path):

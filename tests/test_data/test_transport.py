@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 
 import pytest
 
-from data.clock import FixedClock
+from data.clock import FixedClock, SystemClock
 from data.errors import (
     BadPayload,
     BadTime,
@@ -83,6 +84,34 @@ def test_refused_connection_and_silence():
         listener.listen()  # accepts, and never answers
         with pytest.raises(SourceDown, match="did not answer in time"):
             ask(f"http://127.0.0.1:{port}", timeout_s=0.1)
+
+
+def test_an_answer_that_drips_is_given_up():
+    """Never silent for long enough to time out, and never at its end: such a line must not hold a thread for ever."""
+    over = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        line, _ = listener.accept()
+        with line:
+            line.recv(10_000)
+            line.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+            try:
+                while not over.wait(0.02):
+                    line.sendall(b"x")
+            except OSError:
+                return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dripping = threading.Thread(target=drip, args=(listener,), daemon=True)
+        dripping.start()
+        transport = Transport(Budget(None, SystemClock()), SystemClock(), timeout_s=2.0, longest_answer_s=0.2)
+        try:
+            with pytest.raises(SourceDown, match="too slowly"):
+                transport.get(Channel("api", "Binance", f"http://127.0.0.1:{listener.getsockname()[1]}"), "/api/v3/time", attempts=1)
+        finally:
+            over.set()
+            transport.close()
+            dripping.join(5)
 
 
 def test_recorded_errors(recordings):

@@ -89,3 +89,12 @@ def test_what_cannot_be_learned_from_is_refused_with_the_reason():
         with pytest.raises(kind, match=words):
             act()
     assert len(make_dataset({"A": bare}, "dir3_dyn", leave_out_empty=True).rows.names) == 33
+
+
+def test_too_few_rows_because_of_holes_says_so():
+    candles, _ = scored(1, 3000, 0.0)
+    holed = candles.take(np.flatnonzero(np.arange(3000) % 25 != 0))
+    with pytest.raises(NoData, match=r"got 0 of 2,880; 119 holes cut the history.*repair them"):
+        make_dataset({SYMBOL: holed}, "dir3_dyn", features=FEW[:2])
+    with pytest.raises(NoData, match="of 400; back-fill more history"):
+        make_dataset({SYMBOL: candles.take(slice(0, 400))}, "dir3_dyn", features=FEW[:2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import pytest
 from core.learning import Learning
 from core.wiring import build
 from data.clock import FixedClock, parse_time
-from data.market import DAY_MS
+from data.errors import InputError
+from data.market import DAY_MS, Interval, Market
 from models.challenger import beside
-from models.forecaster import FitOptions, forecaster
+from models.forecaster import FitOptions, forecaster, slot_name
 from models.train import TrainOptions, train
 from models.trials import Trial, TrialLedger
 from models.tune import tune
@@ -226,3 +228,101 @@ def test_the_path_is_absent_until_its_four_models_are_there(at):
     found = sextant.path(key)
     assert [p.bars for p in found.points] == [1, 5, 10, 20] and found.coverage == 0.9 and found.price == absent.price
     assert sextant.models() == () and sextant.call(key, "fwd_ret_vs").prediction is None, "path models serve no signal"
+    before = sextant.path(key, at_ms=NOW - 2 * DAY_MS)
+    assert before.points == () and "they know what came of it" in before.words and before.close_time < NOW - 2 * DAY_MS
+
+
+def test_a_pooled_model_is_trained_anew_on_as_many_bars_as_it_was(at):
+    """Its rows are those of all symbols together: read as bars of each, every retraining would take in twice the history."""
+    at(NOW).train(("BTCUSDT", "ETHUSDT"), "1h", label="dir3_dyn", options=QUICK, bars=1500)
+    found = at(NOW + 8 * DAY_MS).retrain()[0]
+    first, second = at(NOW).models()[::-1]
+    assert found.trained is not None and second.config["bars"] == first.config["bars"] == 1500
+    assert second.config["rows"] == pytest.approx(first.config["rows"], rel=0.02)
+
+
+def test_a_search_makes_a_model_answer_for_all_it_tried(at):
+    """A tuning judges by losses and leaves tries without a Sharpe ratio: fifty of them must deflate, not only be counted."""
+    sextant = at(NOW)
+    ratio = [sextant.train(("BTCUSDT",), "1h", label="dir3_dyn", options=QUICK, bars=1500).result.metrics["deflated_sharpe"]]
+    study = "train/spot/BTCUSDT/1h/dir3_dyn"
+    assert study in sextant._ledger.studies()
+    sextant._ledger.record([Trial(study, "tune", {"n": n}, "d", None, 900) for n in range(50)])
+    ratio.append(sextant.train(("BTCUSDT",), "1h", label="dir3_dyn", options=QUICK, bars=1500).result.metrics["deflated_sharpe"])
+    assert ratio[1] < 0.5 * ratio[0], ratio
+
+
+def test_a_changed_watch_costs_a_day_and_nothing_else(at):
+    sextant = at(NOW)
+    sextant.train(("BTCUSDT",), "1h", label="dir3_dyn", options=QUICK, bars=1500)
+    path = sextant._modelled / "watch.json"
+    for text in ("[]", "5", json.dumps({SLOT: 5, f"{SLOT} of": f"{SLOT}/v1"}), json.dumps({SLOT: {"x": True}, f"{SLOT} of": f"{SLOT}/v1"})):
+        path.write_text(text)
+        assert "young enough" in sextant.retrain()[0].words
+        assert list(json.loads(path.read_text())[SLOT].values()) in ([True], [False])
+
+
+def test_the_list_of_models_is_read_again_when_a_file_of_the_shelf_changes(at):
+    sextant = at(NOW)
+    sextant.train(("BTCUSDT",), "1h", label="dir3_dyn", options=QUICK, bars=1500)
+    once = sextant.models()
+    assert sextant.models() is once and once[0].champion and not once[0].fault
+    file = sextant._modelled / "shelf" / SLOT / "v1" / "metrics.json"
+    file.write_bytes(file.read_bytes()[:-9])
+    assert "is not what was written" in sextant.models()[0].fault
+
+
+def test_a_model_of_another_cost_is_asked_another_thing():
+    result = trained()
+    for name, value in (("cost", 0.01), ("interval", "4h")):
+        other = replace(result.model, config=dict(result.model.config) | {name: value})
+        assert "asked different things" in beside(other, "s/v1", result).words
+
+
+def test_every_symbol_of_a_pooled_model_counts_in_its_data_version(at):
+    sextant = at(NOW)
+    both, other = (sextant.data_version(("BTCUSDT", "ETHUSDT", last), "1h", "spot") for last in ("SOLUSDT", "XRPUSDT"))
+    assert both != other and len(both) == 64
+
+
+def test_blocks_that_a_search_has_looked_at_are_named(at):
+    """A search sees the first 60 % of the history; a block judged there with what it found is not out of sample."""
+    sextant, study = at(NOW), "train/spot/BTCUSDT/1h/dir3_dyn"
+    sextant._ledger.record([Trial(study, "tune", {"model": "lgbm", "n_estimators": 12, "reg_lambda": 2.0}, "d", None, 900)])
+
+    def notes(parameters, **more):
+        options = replace(QUICK, mode="walk_forward", block_days=8.0, parameters=parameters, **more)
+        return [n for n in sextant.train(("BTCUSDT",), "1h", label="dir3_dyn", options=options, bars=1500).result.notes if "found" in n]
+
+    searched = {"n_estimators": 12, "reg_lambda": 2.0}
+    (words,) = notes(searched)
+    assert "2 of 4 judged blocks begin before" in words
+    assert notes(searched, folds=1) == [] and notes({"n_estimators": 13}) == []
+
+
+def test_more_symbols_than_a_slot_holds_are_refused_in_words():
+    names = tuple(f"COIN{k}USDT" for k in range(16))
+    with pytest.raises(InputError, match="16 symbols are too many for one model: their names take 165 characters of at most 120"):
+        slot_name(Market.SPOT, names, Interval.H1, "dir3_dyn")
+    assert slot_name(Market.SPOT, names[:3], Interval.H1, "dir3_dyn") == "spot-COIN0USDT+COIN1USDT+COIN2USDT-1h-dir3_dyn"
+
+
+def test_the_order_in_which_symbols_are_named_makes_no_other_model_and_no_other_try(at):
+    orders = ("BTCUSDT", "ETHUSDT"), ("ETHUSDT", "BTCUSDT")
+    first, second = (at(NOW).train(names, "1h", label="dir3_dyn", options=QUICK, bars=1200).result for names in orders)
+    assert first.model.fitted.files() == second.model.fitted.files() and first.metrics["lgbm"] == second.metrics["lgbm"]
+    assert at(NOW)._ledger.studies() == {"train/spot/BTCUSDT+ETHUSDT/1h/dir3_dyn": 1}
+
+
+def test_a_search_of_another_question_is_another_search(at):
+    """The losses of one horizon or one month say nothing of another: they were handed out as its result, with no try made."""
+    def finished(ms, **more):
+        told = []
+        found = at(ms).tune(("BTCUSDT",), "1h", label="dir3_dyn", options=replace(QUICK, parameters={}, **more), bars=900, trials=1,
+                            progress=lambda done, total, words: told.append(words))
+        return len(told), found.default_loss
+
+    first = finished(NOW)
+    assert first[0] == 1 and finished(NOW) == (0, first[1]), "the same question goes on where it was"
+    other, later = finished(NOW, horizon=12), finished(NOW + 8 * DAY_MS)
+    assert other[0] == later[0] == 1 and len({first[1], other[1], later[1]}) == 3

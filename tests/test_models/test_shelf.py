@@ -83,6 +83,47 @@ def test_a_damaged_champion_gives_way_with_words(kept):
     assert kept.quarantine(f"{SLOT}/v2").is_dir() and [e.version for e in kept.entries(SLOT)] == [1]
 
 
+def test_a_number_is_given_once(kept):
+    """A version put aside left its number to the next one, which then served by a promotion it never had."""
+    kept.quarantine(f"{SLOT}/v2")
+    assert kept.in_use(SLOT).id == f"{SLOT}/v1"
+    assert kept.add(SLOT, trained().model, data_version="d3") == f"{SLOT}/v3" and kept.in_use(SLOT).id == f"{SLOT}/v1"
+    shutil.rmtree(kept._root / SLOT / "v3")
+    kept.quarantine(kept.add(SLOT, trained().model, data_version="d4"))  # never promoted: only what was put aside remembers it
+    (kept._root / SLOT / "champion.json").unlink()
+    assert kept.add(SLOT, trained().model, data_version="d5") == f"{SLOT}/v4"
+
+
+def test_a_key_that_is_not_whole_seals_nothing(kept):
+    path = kept._root / "key"
+    for damaged in (b"", path.read_bytes()[:7]):
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedModel, match=f"the key of the model shelf has {len(damaged)} bytes, 32 expected"):
+            kept.add(SLOT, trained().model, data_version="d3")
+        assert all(e.fault for e in kept.entries(SLOT)) and [e.version for e in kept.entries(SLOT)] == [2, 1]
+
+
+def test_the_state_of_the_shelf_changes_with_whatever_is_listed(kept):
+    seen = [kept.state()]
+    assert kept.state() == seen[0]
+
+    def changed():
+        seen.append(kept.state())
+        return len(set(seen)) == len(seen)
+
+    kept.add(SLOT, trained().model, data_version="d3")
+    assert changed()
+    kept.promote(f"{SLOT}/v3", by="x")
+    assert changed()
+    path = kept._root / SLOT / "v1" / "metrics.json"
+    path.write_bytes(path.read_bytes() + b" ")
+    assert changed()
+    kept.quarantine(f"{SLOT}/v1")
+    assert changed()
+    (kept._root / "key").unlink()
+    assert changed()
+
+
 def test_what_was_copied_from_elsewhere_is_foreign(kept, tmp_path):
     other = Shelf(tmp_path / "other", FixedClock(1))
     other.add(SLOT, trained().model, data_version="d1")

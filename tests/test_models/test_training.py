@@ -13,8 +13,9 @@ import pytest
 
 from data.errors import InputError, NoData
 from models.dataset import make_dataset
-from models.evaluate import direction_auc
+from models.evaluate import direction_auc, rolling
 from models.forecaster import FitOptions, forecaster
+from models.past import PastForecasts
 from models.splits import walk_forward
 from models.train import Stopped, TrainOptions, leak_check, train
 from tests.made_candles import made
@@ -213,3 +214,43 @@ def test_wrong_requests_are_refused_with_the_reason():
     for kind, words, request in cases:
         with pytest.raises(kind, match=words):
             train(candles, **request)
+
+
+def test_a_baseline_that_knows_nothing_of_a_bar_makes_no_call_and_keeps_its_reference():
+    """After a hole the last move is not known: that is no number to call on, and no reason to forget what the forecasts looked like."""
+    candles, _ = scored(1, 3000, 0.0)
+    holed = candles.take(np.delete(np.arange(3000), np.arange(2600, 2605)))
+    result = train({SYMBOL: holed}, "fwd_ret", "last_value", TrainOptions(horizon=HORIZON, folds=2, features=FEW, baselines=()))
+    held = result.out_of_fold
+    unknown = ~np.isfinite(held.forecasts["last_value"])
+    assert unknown.any() and not unknown.all()
+    said = result.model.predict(held.data.rows.take(unknown))
+    assert all(p.abstained and p.call == 0 and p.mean is None and "are not known" in p.reasons[-1] for p in said)
+    reference = result.model.reference
+    assert np.isfinite(reference.forecast).all() and math.isfinite(reference.loss_mean) and reference.loss_deviation > 0
+
+
+def test_a_window_without_rows_has_no_accuracy():
+    day = 86_400_000
+    at = np.concatenate((np.arange(50), np.arange(50) + 200)) * day
+    found = rolling(np.tile([0.4, 0.6], (100, 1)), np.ones(100, int), at)
+    for name, right in (("accuracy", 1.0), ("brier", 0.16)):
+        known = [v for v in found[f"{name}_30d"] if v is not None]
+        assert known and all(v == pytest.approx(right) for v in known), "a hole was shown as always wrong"
+    assert found["accuracy_30d"][100] is None and len(found["accuracy_30d"]) == len(found["day_ms"])
+
+
+def test_a_history_in_which_nothing_moved_has_no_direction_to_be_right_about():
+    found = direction_auc(np.tile([0.3, 0.4, 0.3], (50, 1)), np.ones(50, int), horizon=5)
+    assert all(math.isnan(v) for v in found.values())
+
+
+def test_the_record_behind_a_probability_ends_where_it_is_asked_for():
+    """Asked at a past bar it must not count how later ones came out, and six symbols that go one way are not six histories."""
+    n = 400
+    at, outcome = np.arange(n, dtype=np.int64) * 3_600_000, (np.arange(n) >= 200).astype(np.int64)
+    alone = PastForecasts(np.zeros(n, np.int64), at, outcome, np.full((n, 2), 0.5))
+    assert alone.happened(1, 0.5)[:2] == (400, 0.5)
+    assert alone.happened(1, 0.5, before_ms=int(at[200]))[:2] == (200, 0.0) and alone.happened(1, 0.5, before_ms=int(at[20])) is None
+    pooled = PastForecasts(np.tile(np.arange(6), n), np.repeat(at, 6), np.repeat(outcome, 6), np.full((6 * n, 2), 0.5))
+    assert pooled.happened(1, 0.5, horizon=5)[2:] == pytest.approx(alone.happened(1, 0.5, horizon=5)[2:])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 
 import numpy as np
 import pytest
 
 from data.clock import FixedClock
-from data.errors import DamagedState
+from data.errors import DamagedState, LockHeld
 from models.trials import Trial, TrialLedger, study_name
 
 
@@ -55,3 +56,11 @@ def test_a_damaged_file_is_named(tmp_path):
 def test_a_study_has_one_name():
     assert study_name("sweep", "BTCUSDT+ETHUSDT", "1h", "trend") == "sweep/BTCUSDT+ETHUSDT/1h/trend"
     assert np.isfinite(len(trial(1).key))
+
+
+def test_a_ledger_that_takes_nothing_just_now_is_not_called_damaged(tmp_path):
+    """What passes by itself must not tell anybody to move the tries aside: deflated ratios would flatter from then on."""
+    (tmp_path / "folder.sqlite").mkdir()
+    with pytest.raises(LockHeld, match="it is not damaged") as found:
+        TrialLedger(tmp_path / "folder.sqlite", FixedClock(1)).count("s")
+    assert found.value.__cause__.sqlite_errorcode == sqlite3.SQLITE_CANTOPEN
