@@ -32,6 +32,7 @@ POSITIONING_DAYS = 30  # older ratios are not served; what is stored stays
 FUNDING_DAYS = 400  # served for years, a thousand stamps a request; what a year of percentiles reads
 MACRO_DAYS = 730
 WITH_OPTIONS = ("BTCUSDT", "ETHUSDT")
+WITH_CHAIN = ("BTCUSDT", "ETHUSDT")  # flows exist for these two; other coins are read beside Bitcoin's
 
 
 class Outside:
@@ -127,7 +128,8 @@ class Outside:
         options = (Kind.OPTION_MARK, Kind.OPTION_OPEN_INTEREST)  # no history to fetch later: what is not taken now is gone
         found = []
         for kinds, days, asked in ((ratios, POSITIONING_DAYS, symbols), ((Kind.FUNDING,), FUNDING_DAYS, symbols),
-                                   (MACRO, MACRO_DAYS, symbols[:1]),
+                                   ((Kind.ON_CHAIN,), MACRO_DAYS, [s for s in symbols if s in WITH_CHAIN] or symbols[:1]),
+                                   (tuple(kind for kind in MACRO if kind is not Kind.ON_CHAIN), MACRO_DAYS, symbols[:1]),
                                    (options, 1, [s for s in symbols if s in WITH_OPTIONS])):
             found += collect_observations(store, self.aggregator(), asked, kinds, now - days * DAY_MS, now, clock=self._clock,
                                           cancelled=cancelled or (lambda: False), progress=progress, sleep=self._sleep)

@@ -113,7 +113,7 @@ def month(recordings: Path, hours: int, shots: Path | None) -> dict:
                 page.goto(server.url)
                 page.get_by_text("Scores side by side").wait_for(timeout=PATIENCE_S * 1000)
                 page.goto(f"{server.url}/paper")
-                page.locator(".st-key-pp-open button").wait_for(timeout=PATIENCE_S * 1000)
+                page.locator(".st-key-pp-open button").first.wait_for(timeout=PATIENCE_S * 1000)
                 settled(page, PATIENCE_S)
                 chooser = page.locator('[class*="st-key-pp-symbols-"] input')
                 for symbol in SYMBOLS[1:]:
@@ -123,21 +123,23 @@ def month(recordings: Path, hours: int, shots: Path | None) -> dict:
                 page.keyboard.press("Escape")
                 settled(page, PATIENCE_S)
                 shot("form")
-                page.locator(".st-key-pp-open button").click()
-                page.locator(".st-key-pp-stop-runner").wait_for(timeout=PATIENCE_S * 1000)
+                page.locator(".st-key-pp-open button").first.click()
+                page.locator(".st-key-pp-stop-runner").first.wait_for(timeout=PATIENCE_S * 1000)
                 for number in range(hours):
                     run.hour(number)
                     if number % 120 == 12:
                         shot(f"hour-{number}")
                 page.reload()
-                page.locator(".st-key-pp-stop-runner").wait_for(timeout=PATIENCE_S * 1000)
+                page.locator(".st-key-pp-stop-runner").first.wait_for(timeout=PATIENCE_S * 1000)
                 shot("paper")
                 page.goto(f"{server.url}/history")
                 page.get_by_role("heading", name="History", exact=True).wait_for(timeout=PATIENCE_S * 1000)
                 shot("history")
                 page.goto(f"{server.url}/paper")
-                page.locator(".st-key-pp-stop-runner button").click()
-                page.locator(".st-key-pp-start-runner").wait_for(timeout=PATIENCE_S * 1000)
+                page.get_by_role("heading", name="Paper trading", exact=True).wait_for(timeout=PATIENCE_S * 1000)
+                shot("before-stop")
+                page.locator(".st-key-pp-stop-runner button").first.click(timeout=PATIENCE_S * 1000)
+                page.locator(".st-key-pp-start-runner").first.wait_for(timeout=PATIENCE_S * 1000)
                 environment = {k: v for k, v in os.environ.items() if not k.startswith("SEXTANT_")} | variables | {
                     "SEXTANT_HOME": str(server.home)}
 

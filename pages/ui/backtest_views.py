@@ -146,7 +146,7 @@ def beside(d: Document) -> None:
 def why_none(name: str, d: Document) -> str:
     """Why a figure does not exist, where that is known."""
     if not d["trades"]:
-        return "nothing was traded"
+        return "no trade has ended yet" if d.get("open_trades") else "nothing was traded"
     return {"recovery_bars": "the last high was not reached again", "cost_share": "there is no gross profit that costs could be a share of",
             "profit_factor": "no trade lost", "payoff": "it needs a win and a loss", "break_even_bps": "nothing was traded",
             "calmar": "there was no drawdown"}.get(name, "not defined on these returns")
