@@ -1,7 +1,9 @@
 """Fifty scripted tabs for ten minutes, an action each every 15 s: what waits, what breaks, what memory does. There is no peer: peers of
 this kind serve one person.
 
-`SEXTANT_BENCH_TABS` and `SEXTANT_BENCH_SECONDS` make it smaller for a look.
+They look at what is there: pages, symbols, charts. A choice that asks for a computation of everything at another interval or by another
+rule is left out; `python -m benchmarks.tabs URL --mix all` makes those too, and waits for them. `SEXTANT_BENCH_TABS` and
+`SEXTANT_BENCH_SECONDS` make the run smaller.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Scripted browser tabs: Streamlit's own WebSocket protocol without a browser, so that fifty of them fit beside the server.
 
 A tab opens a page, then does something every few seconds: goes to another page, or changes a select box or a segmented control of the
-one it is on. Fragments that rerun by themselves are asked for as a browser would. `python -m benchmarks.tabs URL --tabs 50 --seconds 600`
-prints one JSON document; it runs in a process of its own, so that it shares no interpreter with what it measures.
+one it is on. With `--mix look` it leaves alone what asks for another interval or another rule of every symbol (`AFRESH`), which nobody
+has had computed; with `--mix all` it takes anything. Fragments that rerun by themselves are asked for as a browser would.
+`python -m benchmarks.tabs URL --tabs 50 --seconds 600` prints one JSON document; it runs in a process of its own, so that it shares no
+interpreter with what it measures.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ EARLY = ForwardMsg.FINISHED_EARLY_FOR_RERUN
 FRAGMENT = ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY
 LARGEST = 64 << 20
 PATIENCE_S = 120.0
+AFRESH = frozenset({"Interval", "Strategy", "Returns of", "Composite", "What changed in"})  # each another full computation at first
 
 
 @dataclass
@@ -48,6 +51,7 @@ class Tab:
 
     url: str
     stream: random.Random
+    left_alone: frozenset[str] = frozenset()
     took: list[tuple[str, str, float]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     pages: dict[str, str] = field(default_factory=dict)
@@ -76,8 +80,9 @@ class Tab:
 
     async def _act(self) -> None:
         others = [page for page in self.pages.values() if page != self.page]
-        if self.choices and self.stream.random() < 0.4:
-            choice = self.stream.choice(list(self.choices.values()))
+        choices = [choice for choice in self.choices.values() if choice.label not in self.left_alone]
+        if choices and self.stream.random() < 0.4:
+            choice = self.stream.choice(choices)
             chosen = self.stream.choice(choice.options)
             self.states[choice.identity] = choice.state(chosen)
             await self._do("widget", f"{self._name()}: {choice.label} = {chosen}", lambda: self._rerun(fragment=choice.fragment))
@@ -154,10 +159,10 @@ def quantile(values: list[float], share: float) -> float:
     return held[min(len(held) - 1, int(share * len(held)))] if held else float("nan")
 
 
-async def drive(url: str, count: int, seconds: float, every_s: float, seed: int) -> dict:
+async def drive(url: str, count: int, seconds: float, every_s: float, seed: int, left_alone: frozenset[str]) -> dict:
     """Open the tabs over the first tenth of the time, let them act, and tell what they saw."""
     until = time.monotonic() + seconds
-    tabs = [Tab(url, random.Random(seed + number)) for number in range(count)]
+    tabs = [Tab(url, random.Random(seed + number), left_alone) for number in range(count)]
 
     async def begin(number: int, tab: Tab) -> None:
         await asyncio.sleep(seconds / 10 * number / count)
@@ -185,8 +190,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--every", type=float, default=15.0, help="seconds between two actions of a tab")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--mix", choices=("look", "all"), default="look")
     chosen = parser.parse_args(arguments)
-    print(json.dumps(asyncio.run(drive(chosen.url, chosen.tabs, chosen.seconds, chosen.every, chosen.seed))))
+    alone = AFRESH if chosen.mix == "look" else frozenset()
+    print(json.dumps(asyncio.run(drive(chosen.url, chosen.tabs, chosen.seconds, chosen.every, chosen.seed, alone))))
     return 0
 
 

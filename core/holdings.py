@@ -81,9 +81,10 @@ class Holdings:
         self._turns = turns = Turns(settings.threads)
         self._cards: Kept[Scorecard] = Kept(SCORECARDS_KEPT, turns)
         self._timelines: Kept[Timeline] = Kept(TIMELINES_KEPT, turns)
-        self._lines: Kept[CompositeLine] = Kept(TIMELINES_KEPT, turns)
+        long = Turns(1)  # histories of everything, for a composite's line or a rule: seconds to a minute, and one of them at a time
+        self._lines: Kept[CompositeLine] = Kept(TIMELINES_KEPT, long)
         self._maps: Kept[LiquidationPicture] = Kept(16, turns)
-        self._signals: Kept[SignalCard] = Kept(512, turns)
+        self._signals: Kept[SignalCard] = Kept(512, long)
         self._qualities: Kept[QualityReport] = Kept(64, turns)
 
     # -- what is there ------------------------------------------------------------------------------------------
