@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -219,17 +220,21 @@ class OnChain(ScoreModule):
         theirs = mine if view.symbol == MARKET_COIN else _daily(market, closed)
         used = set()
         for key in CHAIN:
-            here = key in mine and bool(np.isfinite(mine[key][0]).any())
-            rows, found = (own, mine) if here or key not in theirs else (market, theirs)
-            if key not in found:
+            if key not in mine and key not in theirs:
                 tracks[key] = Track.absent(bars, view.why_absent(self._own))
                 continue
-            value, k = found[key]
-            one = known_track(view, rows, closed, value, k, step_s=DAY_S, note=_too_few(value, self.metric(key).warmup_bars))
-            if rows is market and not here and view.symbol != MARKET_COIN:
-                one = replace(one, status=np.where(one.status == int(Status.OK), Status.FALLBACK, one.status).astype(np.int8),
-                              note=one.note or STANDS_IN)
-            used.add(view.symbol if here or view.symbol == MARKET_COIN else MARKET_COIN)
+            note = partial(_too_few, needed=self.metric(key).warmup_bars)
+            here = _published(own, mine[key][0], closed) if key in mine else np.zeros(bars, bool)
+            first, second = None, None
+            if key in mine and (view.symbol == MARKET_COIN or key not in theirs or here.any()):
+                first = known_track(view, own, closed, *mine[key], step_s=DAY_S, note=note(mine[key][0]))
+            if first is None or not (here.all() or view.symbol == MARKET_COIN or key not in theirs):
+                second = known_track(view, market, closed, *theirs[key], step_s=DAY_S, note=note(theirs[key][0]))
+                second = replace(second, status=np.where(second.status == int(Status.OK), Status.FALLBACK, second.status).astype(np.int8),
+                                 note=second.note or STANDS_IN)
+            one = first if second is None else second if first is None else _joined(first, second, here)
+            assert one is not None
+            used.add(view.symbol if second is None or here[-1] else MARKET_COIN)
             tracks[key] = one
         return {m.key: tracks[m.key] for m in METRICS}, " and ".join(sorted(used))
 
@@ -240,6 +245,21 @@ def _daily(rows: Observations, closed: np.ndarray) -> Mapping[str, tuple[np.ndar
     last = _touched(rows, closed)
     columns = [rows.available_time, rows.event_time, *(rows[name] for name in CHAIN_COLUMNS)]
     return _measured.get(seals_of(columns, [slice(None)], last)[0], lambda: _chain_metrics(rows, last))
+
+
+def _published(rows: Observations, value: np.ndarray, closed: np.ndarray) -> np.ndarray:
+    """Whether the coin's own figure had ever been known by each bar; what comes later says nothing about it."""
+    known = rows_known(rows, closed)
+    ever = np.logical_or.accumulate(np.isfinite(value))
+    return (known >= 0) & ever[np.maximum(known, 0)]
+
+
+def _joined(own: Track, other: Track, here: np.ndarray) -> Track:
+    """The coin's own rows from the bar on at which it had any, the stand-in's before."""
+    newest = own if here[-1] else other
+    assert own.late_s is not None and other.late_s is not None
+    return replace(newest, value=np.where(here, own.value, other.value), k=np.where(here, own.k, other.k),
+                   status=np.where(here, own.status, other.status).astype(np.int8), late_s=np.where(here, own.late_s, other.late_s))
 
 
 def _too_few(value: np.ndarray, needed: int) -> str:

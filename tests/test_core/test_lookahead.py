@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from analysis.modules import MODULES
-from core.futures import HISTORY_BARS, POISONS, check_series, chosen_cuts, poisoned
+from analysis.modules.onchain import OnChain
+from core.futures import HISTORY_BARS, NEWEST_MS, POISONS, SEED, check_series, chosen_cuts, poisoned
 from core.lookahead import check_everything
+from core.lookahead_views import check_module
 from core.planted_leaks import LEAKS
-from data.clock import FixedClock
+from data.clock import FixedClock, parse_time
 from data.indicators import INDICATORS
 from data.market import HOUR_MS, Interval, SeriesKey
 from data.simulator.market import EPOCH_MS, SimulatedExchange
@@ -45,6 +47,14 @@ def test_everything_registered_passes_two_hundred_cuts_and_five_poisons():
     report = check_everything(MODULES, cuts=200, poisons=POISONS)
     print("\n" + report.text())
     assert_complete(report)
+
+
+def test_a_coin_that_gets_chain_figures_of_its_own_changes_no_earlier_bar():
+    """A poisoned future gives the coin what Bitcoin's chain stood in for: bars before it knew nothing of that."""
+    exchange, begin = SimulatedExchange(7, FixedClock(NEWEST_MS)), parse_time("2025-01-18T06:00:00Z")
+    for number in range(1, 4):
+        found = check_module(OnChain(), exchange, begin + number * 400 * HOUR_MS, 60, POISONS, SEED)
+        assert not [f"{f.name}: {f.words}" for f in found if not f.ok]
 
 
 @pytest.mark.parametrize("name", LEAKS)
